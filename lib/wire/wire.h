@@ -353,7 +353,7 @@ enum wire_stream {
  * not. */
 struct wire_ram_state {
     const struct wire_blocks *blocks;
-    uint64_t *offset;  /* of the stream, shared with the decoder, for errors */
+    uint64_t offset;   /* bytes of this connection so far, with those that the caller takes */
     bool postcopy_ram; /* this side's capability */
     bool advised;      /* ADVISE with sizes has come: part of the rule for page sizes in the list */
     bool started;      /* START has come: section_id is known */
@@ -373,7 +373,7 @@ struct wire_decoder {
         WIRE_AT_BLOB,   /* inside PACKAGED */
         WIRE_AT_TRAILER /* after EOF: VMDESCRIPTION and commands only */
     } position;
-    uint64_t offset; /* bytes of this connection so far, including those that the caller takes */
+    bool headed; /* this connection began with a header: only then may the ram section start */
     struct wire_ram_state ram;
 };
 
