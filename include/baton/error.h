@@ -19,13 +19,14 @@ struct baton_error {
 
 /*
  * Records `code` (a positive errno value) and the formatted sentence in `error` (which may be NULL)
- * and returns -code, so that `return baton_error_set(...)` is the whole failure path. A sentence that
- * does not fit is cut, never overflowed.
+ * and returns -code, so that `return baton_error_set(...)` is the whole failure path. A sentence
+ * that does not fit is cut, never overflowed.
  */
 int baton_error_set(struct baton_error *error, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the sentence already recorded; returns -error->code (or -EIO without one). */
+/* Puts "context: " before the sentence already recorded; returns -error->code (or -EIO without
+ * one). */
 int baton_error_prefix(struct baton_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

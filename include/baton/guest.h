@@ -2,11 +2,12 @@
 /*
  * Guest memory: the only way in which bytes of guest RAM are read or written.
  *
- * CPUs write guest RAM while the migration reads it, without locks: that is the nature of live migration, and the
- * dirty log makes up for it. To the C language such an access is a data race unless it is atomic, so every access
- * goes through these functions: relaxed atomics, which cost nothing on 64-bit hosts and let thread sanitizers
- * watch everything else. An aligned access of 1, 2, 4 or 8 bytes is single-copy atomic, as the guest architectures
- * demand; a misaligned one is done byte by byte, which they allow.
+ * CPUs write guest RAM while the migration reads it, without locks: that is the nature of live
+ * migration, and the dirty log makes up for it. To the C language such an access is a data race
+ * unless it is atomic, so every access goes through these functions: relaxed atomics, which cost
+ * nothing on 64-bit hosts and let thread sanitizers watch everything else. An aligned access of 1,
+ * 2, 4 or 8 bytes is single-copy atomic, as the guest architectures demand; a misaligned one is
+ * done byte by byte, which they allow.
  *
  * None of these functions knows whether a page is there: see baton_ram_ensure() in baton/baton.h.
  */
@@ -48,7 +49,8 @@ BATON_GUEST_ACCESSORS(64)
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Baton runs on little-endian hosts only");
 
-/* Copies guest bytes out to private memory. No alignment is asked for; 8-byte aligned guests are fastest. */
+/* Copies guest bytes out to private memory. No alignment is asked for; 8-byte aligned guests are
+ * fastest. */
 static inline void baton_guest_read(void *to, const uint8_t *guest, size_t length_bytes)
 {
     uint8_t *out = to;
@@ -64,7 +66,8 @@ static inline void baton_guest_read(void *to, const uint8_t *guest, size_t lengt
         *out++ = baton_guest_load_u8(guest++);
 }
 
-/* Copies private bytes into guest memory. The caller marks the pages dirty afterwards (baton_ram_mark_dirty). */
+/* Copies private bytes into guest memory. The caller marks the pages dirty afterwards
+ * (baton_ram_mark_dirty). */
 static inline void baton_guest_write(uint8_t *guest, const void *from, size_t length_bytes)
 {
     const uint8_t *in = from;
@@ -81,7 +84,8 @@ static inline void baton_guest_write(uint8_t *guest, const void *from, size_t le
         baton_guest_store_u8(guest++, *in++);
 }
 
-/* Whether `length_bytes` (a multiple of 8, at an 8-byte aligned address) are all zero at the time of reading. */
+/* Whether `length_bytes` (a multiple of 8, at an 8-byte aligned address) are all zero at the time
+ * of reading. */
 static inline bool baton_guest_is_zero(const uint8_t *guest, size_t length_bytes)
 {
     for (size_t i = 0; i < length_bytes; i += 8)

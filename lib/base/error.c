@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Errors with a sentence. See baton/error.h for the contract; this file only formats. It is apart from
- * base/text.c because the pure libraries must not pull in the printf family.
+ * Errors with a sentence. See baton/error.h for the contract; this file only formats. It is apart
+ * from base/text.c because the pure libraries must not pull in the printf family.
  */
 #include "baton/error.h"
 

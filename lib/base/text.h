@@ -2,8 +2,8 @@
 /*
  * A bounded text builder for the pure libraries, which may not call the printf family.
  *
- * The text is always terminated and never longer than its buffer: what does not fit is cut. Calls chain by
- * statement, not by return value, because a builder cannot fail.
+ * The text is always terminated and never longer than its buffer: what does not fit is cut. Calls
+ * chain by statement, not by return value, because a builder cannot fail.
  */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
@@ -19,7 +19,8 @@ struct text {
 
 void text_init(struct text *text, char *buffer, size_t size);
 void text_str(struct text *text, const char *s);
-/* At most `length` bytes; anything that does not print becomes '?', since the bytes may be a peer's. */
+/* At most `length` bytes; anything that does not print becomes '?', since the bytes may be a
+ * peer's. */
 void text_bytes(struct text *text, const char *bytes, size_t length);
 void text_u64(struct text *text, uint64_t value);
 void text_hex(struct text *text, uint64_t value); /* with 0x */

@@ -2,17 +2,21 @@
 /*
  * The pure core: what has happened goes in as an event, what is to be done comes out as actions.
  *
- * One `struct engine` decides for one VM, on whichever side it is. engine_step() takes one event, looks up the row (state, event) in
- * transitions.def, and fills `struct engine_out` with actions in the order in which the caller must carry them out before the next
- * step. The engine does not know time but from the event, has no threads, does no I/O and allocates nothing, so a test can drive two of them
- * through any interleaving in microseconds (tests/sim).
+ * One `struct engine` decides for one VM, on whichever side it is. engine_step() takes one event,
+ * looks up the row (state, event) in transitions.def, and fills `struct engine_out` with actions in
+ * the order in which the caller must carry them out before the next step. The engine does not know
+ * time but from the event, has no threads, does no I/O and allocates nothing, so a test can drive
+ * two of them through any interleaving in microseconds (tests/sim).
  *
- * Links. A link is one connection, named by a number that the caller gives it and never gives again. Each has one reader and one
- * writer thread in the caller. To end a link the engine orders QUIESCE; the caller kills the connection at once, lets
- * every data thread come to rest (at the destination the fault thread too), and then says LINK_RESTS, exactly
- * once. Only then does the engine read or rebuild the page set. This is what makes epochs safe: nothing of an old link runs on when a new one begins.
+ * Links. A link is one connection, named by a number that the caller gives it and never gives
+ * again. Each has one reader and one writer thread in the caller. To end a link the engine orders
+ * QUIESCE; the caller kills the connection at once, lets every data thread come to rest (at the
+ * destination the fault thread too), and then says LINK_RESTS, exactly once. Only then does the
+ * engine read or rebuild the page set. This is what makes epochs safe: nothing of an old link runs
+ * on when a new one begins.
  *
- * Orders. An operator's orders are events as well; engine_out.verdict says whether the order was accepted.
+ * Orders. An operator's orders are events as well; engine_out.verdict says whether the order was
+ * accepted.
  *
  * Who calls: one thread at a time, always the same owner (lib/runtime/loop.c, or a test).
  */
@@ -31,7 +35,8 @@
 
 /* ---- Events ---- */
 
-/* E(name, what it means). The engine of either role takes all of them; transitions.def says what each role does. */
+/* E(name, what it means). The engine of either role takes all of them; transitions.def says what
+ * each role does. */
 #define ENGINE_EVENTS(E)                                                                           \
     /* orders of an operator; these give a verdict */                                              \
     E(MIGRATE, "send the VM away")                                                                 \
@@ -105,8 +110,8 @@ enum engine_peer_state {
 };
 
 enum engine_intent {
-    ENGINE_INTENT_NEW,     /* a new migration */
-    ENGINE_INTENT_RECOVER, /* go on with the session */
+    ENGINE_INTENT_NEW,      /* a new migration */
+    ENGINE_INTENT_RECOVER,  /* go on with the session */
     ENGINE_INTENT_ASK_BACK, /* take the VM back if it has never run over there, else go on */
     ENGINE_INTENT_COUNT
 };
@@ -124,27 +129,32 @@ enum engine_verdict {
 /* The two hellos and the acknowledgement share one shape; unused fields are zero. */
 struct engine_hello {
     uint8_t session[ENGINE_ID_BYTES];
-    uint8_t nonce[ENGINE_ID_BYTES];          /* of the sender's process */
-    uint8_t expected_nonce[ENGINE_ID_BYTES]; /* HELLO_SOURCE: of the destination it means; zero: any */
-    uint8_t voids_session[ENGINE_ID_BYTES];  /* HELLO_SOURCE: RUN of that session was never written */
-    uint64_t epoch;                          /* DEST: newest seen; SOURCE: of this link; ACK: accepted */
-    uint8_t state;                           /* DEST, ACK: enum engine_peer_state */
-    uint8_t intent;                          /* SOURCE: enum engine_intent */
-    uint8_t verdict;                         /* ACK: enum engine_verdict */
+    uint8_t nonce[ENGINE_ID_BYTES]; /* of the sender's process */
+    uint8_t
+        expected_nonce[ENGINE_ID_BYTES]; /* HELLO_SOURCE: of the destination it means; zero: any */
+    uint8_t
+        voids_session[ENGINE_ID_BYTES]; /* HELLO_SOURCE: RUN of that session was never written */
+    uint64_t epoch;                     /* DEST: newest seen; SOURCE: of this link; ACK: accepted */
+    uint8_t state;                      /* DEST, ACK: enum engine_peer_state */
+    uint8_t intent;                     /* SOURCE: enum engine_intent */
+    uint8_t verdict;                    /* ACK: enum engine_verdict */
 };
 
 struct engine_event {
     enum engine_event_type type;
     uint64_t now_ns; /* monotonic; never goes back from one step to the next */
     uint64_t link;   /* 0: not about a link */
-    /* A sentence that explains the event (LINK_LOST, DIAL_FAILED, FAULT, failed results); may be NULL. */
+    /* A sentence that explains the event (LINK_LOST, DIAL_FAILED, FAULT, failed results); may be
+     * NULL. */
     const char *reason;
-    bool ok;           /* PREPARED, FAULTS_READY, LOADED; HELLO_SOURCE: the stream fits this machine */
-    bool run_written;  /* LINK_RESTS: at least one byte of RUN was given to the kernel */
-    bool has_header;   /* HELLO_SOURCE: the link began with a stream header, as a new migration does */
-    bool vm_was_running; /* PACKAGE, LOADED: the run state that the source sent: start the CPUs on RUN */
-    unsigned block;    /* BITMAP, BITMAP_REQUEST, DISCARD */
-    uint64_t value;    /* PONG, PING, BARRIER, BARRIER_ACK, SHUT, COMPLETE */
+    bool ok; /* PREPARED, FAULTS_READY, LOADED; HELLO_SOURCE: the stream fits this machine */
+    bool run_written; /* LINK_RESTS: at least one byte of RUN was given to the kernel */
+    bool
+        has_header; /* HELLO_SOURCE: the link began with a stream header, as a new migration does */
+    bool vm_was_running; /* LOADED: the run state that the source sent: start the CPUs on RUN */
+    bool precopy;        /* PACKAGE: the device state of a precopy stream, which ends with it */
+    unsigned block;      /* BITMAP, BITMAP_REQUEST, DISCARD */
+    uint64_t value;      /* PONG, PING, BARRIER, BARRIER_ACK, SHUT, COMPLETE */
     uint64_t first_page, page_count; /* DISCARD */
     uint64_t bytes, duration_ns;     /* PASS_DONE: what was sent, and how long it took */
     uint64_t dirty_pages;            /* PASS_DONE: dirty again after the pass */
@@ -160,7 +170,8 @@ struct engine_event {
     A(STOP_CPUS, "the CPUs rest on return")                                                        \
     A(RESET_VM, "devices to power-on; discard all RAM")                                            \
     /* links */                                                                                    \
-    A(DIAL, "source: connect to the address of the last MIGRATE or RESUME; the result is DIALED or DIAL_FAILED") \
+    A(DIAL, "source: connect to the address of the last MIGRATE or RESUME; the result is DIALED "  \
+            "or DIAL_FAILED")                                                                      \
     A(CANCEL_DIAL, "source: end the attempt; DIAL_FAILED follows")                                 \
     A(START_LINK, "source: start the threads of `link`")                                           \
     A(DROP_LINK, "close a link that never became ours; LINK_RESTS does not follow")                \
@@ -185,7 +196,8 @@ struct engine_event {
     A(REGISTER_FAULTS, "userfaultfd over all RAM; FAULTS_READY follows")                           \
     A(DISCARD_PAGES, "first_page, page_count of `block` are missing from now on")                  \
     A(LOAD_DEVICES, "load the device state of the last PACKAGE; LOADED follows")                   \
-    A(REQUEST_FAULTS, "the fault thread works: ask for each page that is waited for, also those asked for before") \
+    A(REQUEST_FAULTS,                                                                              \
+      "the fault thread works: ask for each page that is waited for, also those asked for before") \
     A(END_FAULTS, "all pages are here: userfaultfd may go")                                        \
     A(RELEASE, "the migration is over: forget its buffers")
 
@@ -197,7 +209,8 @@ enum engine_action_type {
 };
 const char *engine_action_name(enum engine_action_type type);
 
-/* What a SEND sends. Several stream elements may stand behind one name; lib/runtime/encode.c has the bytes. */
+/* What a SEND sends. Several stream elements may stand behind one name; lib/runtime/encode.c has
+ * the bytes. */
 #define ENGINE_MESSAGES(M)                                                                         \
     M(OPENING, "header, configuration, OPEN_RETURN_PATH")                                          \
     M(PING_HELLO, "PING that asks a Baton for its hello")                                          \
@@ -257,30 +270,33 @@ struct engine_out {
 
 /* ---- State ---- */
 
-enum engine_run {      /* what the source knows of RUN */
-    ENGINE_RUN_HELD,    /* not ordered: the VM may be taken back */
-    ENGINE_RUN_ORDERED, /* in the writer's queue */
-    ENGINE_RUN_LEFT,    /* a byte of it may have left: only the destination knows whether it runs */
-    ENGINE_RUN_KNOWN    /* the destination said that it runs, or answered a PING sent after RUN */
+enum engine_run {                     /* what the source knows of RUN */
+                  ENGINE_RUN_HELD,    /* not ordered: the VM may be taken back */
+                  ENGINE_RUN_ORDERED, /* in the writer's queue */
+                  ENGINE_RUN_LEFT, /* a byte of it may have left: only the destination knows whether
+                                      it runs */
+                  ENGINE_RUN_KNOWN /* the destination said that it runs, or answered a PING sent
+                                      after RUN */
 };
 
 struct engine_source {
     uint8_t session[ENGINE_ID_BYTES];
     uint8_t dest_nonce[ENGINE_ID_BYTES];
-    uint8_t taken_back[ENGINE_ID_BYTES]; /* the last session whose RUN was never written; told in the next hello */
+    uint8_t taken_back[ENGINE_ID_BYTES]; /* the last session whose RUN was never written; told in
+                                            the next hello */
     enum engine_run run;
     bool proved;          /* the current link's hello was acknowledged */
     bool saw_hello;       /* the current link's peer has said hello */
     bool postcopy_wanted; /* START_POSTCOPY was ordered */
     bool postcopy;        /* the switchover was to postcopy */
     bool want_back;       /* ask for the VM on the next link */
-    bool vm_was_running;  /* at the switchover: goes on if it is taken back, and is told to the destination */
+    bool vm_was_running;  /* at the switchover: goes on if it is taken back, and is told to the
+                             destination */
     bool switching;       /* the barrier is out */
-    bool final_pass;
-    bool stream_ended;  /* STREAM_END is in the queue */
-    uint64_t barrier;   /* number of the last one sent */
-    unsigned bitmaps;   /* blocks whose bitmap came */
-    bool resuming;      /* RESUME is out */
+    bool stream_ended;    /* STREAM_END is in the queue */
+    uint64_t barrier;     /* number of the last one sent */
+    unsigned bitmaps;     /* blocks whose bitmap came */
+    bool give_up_dial;    /* PAUSE was ordered while dialing */
     uint64_t pass;
     uint64_t ordered_ns; /* of the recovery */
 };
@@ -288,19 +304,18 @@ struct engine_source {
 struct engine_dest {
     uint8_t session[ENGINE_ID_BYTES];
     uint8_t source_nonce[ENGINE_ID_BYTES];
-    bool ready;          /* READY was given */
-    bool started;        /* RUN was seen */
-    bool voided;         /* RUN of this session counts no more, for ever */
-    bool start_on_run;   /* the source's VM ran when it was stopped, and nobody ordered `stop` since */
-    bool faults;         /* userfaultfd is registered */
-    bool package_is_precopy;
-    bool ram_started;
-    bool listening;
-    bool resumed;         /* RESUME of this epoch was seen */
+    bool ready;   /* READY was given */
+    bool started; /* RUN was seen */
+    bool voided;  /* RUN of this session counts no more, for ever */
+    bool
+        start_on_run; /* the source's VM ran when it was stopped, and nobody ordered `stop` since */
+    bool faults;      /* userfaultfd is registered */
+    bool precopy;     /* the package ended a precopy stream */
+    bool listening;   /* a listener is open, a new migration would be taken */
+    bool cancelled;   /* CANCEL was ordered; carried out when the link rests */
+    bool said_bye;    /* the source knows that the migration is complete */
     uint64_t pending_link; /* proved and newer: takes over when the old one rests; 0: none */
-    uint64_t pending_epoch;
-    uint8_t pending_intent;
-    bool reset_on_rest;    /* the session is over before RUN: discard all when the link rests */
+    struct engine_hello pending;
 };
 
 /* Times of engine_event.now_ns; 0: has not happened. */
@@ -314,6 +329,7 @@ struct engine_config {
     uint8_t nonce[ENGINE_ID_BYTES]; /* random, of this process */
     struct pageset *pages;          /* borrowed */
     bool vm_running;
+    bool keep_stopped; /* a VM that comes in is not to be started before somebody says `cont` */
 };
 
 struct engine {
@@ -322,14 +338,17 @@ struct engine {
     struct pageset *pages;
     uint8_t nonce[ENGINE_ID_BYTES];
     bool vm_running;
+    bool keep_stopped; /* `stop` was ordered, and no `cont` since: a VM that comes in stays stopped
+                        */
     bool capability[BATON_CAPABILITY_COUNT];
     uint64_t downtime_limit_ns;
 
-    uint64_t link;        /* the current one; 0: none */
-    bool link_dying;      /* QUIESCE or FINISH_LINK is out, LINK_RESTS is awaited */
+    uint64_t link;   /* the current one; 0: none */
+    bool link_dying; /* QUIESCE or FINISH_LINK is out, LINK_RESTS is awaited */
     bool dialing;
     uint64_t epoch;       /* of the current or last link of the session */
     uint64_t deadline_ns; /* 0: none */
+    unsigned impossible;  /* rows of transitions.def that say IMPOSSIBLE and were met: a bug */
     char reason[ENGINE_REASON_BYTES]; /* why it failed or paused; empty: nothing is wrong */
     struct engine_times times;
     struct engine_source source;
@@ -347,7 +366,8 @@ uint64_t engine_deadline(const struct engine *engine);
 bool engine_may_run(const struct engine *engine, char *why, size_t why_bytes);
 /* Whether this process may end without losing a VM that needs it; if not, why. */
 bool engine_may_quit(const struct engine *engine, char *why, size_t why_bytes);
-/* For people: what a paused migration waits for, and what may be done by which side. Empty unless paused. */
+/* For people: what a paused migration waits for, and what may be done by which side. Empty unless
+ * paused. */
 void engine_explain(const struct engine *engine, char *text, size_t text_bytes);
 
 #endif

@@ -2,10 +2,11 @@
 /*
  * The page set; what it is and who may do what is told in pageset.h.
  *
- * Memory order. A page's bytes are written before its `received` bit is set (release) and a reader that saw the bit (acquire) sees the
- * bytes. A dirty bit is set by the sync before the sender reads the page: both run on the same thread or are ordered by
- * the engine's queue, so relaxed bit operations are enough there; claim is acquire-release all the same, since a
- * second sending thread may claim.
+ * Memory order. A page's bytes are written before its `received` bit is set (release) and a reader
+ * that saw the bit (acquire) sees the bytes. A dirty bit is set by the sync before the sender reads
+ * the page: both run on the same thread or are ordered by the engine's queue, so relaxed bit
+ * operations are enough there; claim is acquire-release all the same, since a second sending thread
+ * may claim.
  */
 #include "engine/pageset.h"
 
@@ -55,7 +56,8 @@ size_t pageset_memory_words(const uint64_t *pages, unsigned block_count)
     return words;
 }
 
-void pageset_init(struct pageset *set, const uint64_t *pages, unsigned block_count, uint64_t *memory)
+void pageset_init(struct pageset *set, const uint64_t *pages, unsigned block_count,
+                  uint64_t *memory)
 {
     assert(block_count <= BATON_MAX_RAM_BLOCKS);
     memset(set, 0, sizeof(*set));
@@ -114,7 +116,8 @@ bool pageset_is_dirty(const struct pageset *set, unsigned block, uint64_t page)
     return test_bit(set->blocks[block].dirty, page);
 }
 
-enum pageset_result pageset_claim(struct pageset *set, uint64_t epoch, unsigned block, uint64_t page)
+enum pageset_result pageset_claim(struct pageset *set, uint64_t epoch, unsigned block,
+                                  uint64_t page)
 {
     assert(block < set->block_count && page < set->blocks[block].pages);
     if (!is_leased_to(set, epoch))
@@ -181,7 +184,8 @@ uint64_t pageset_rebuild_dirty(struct pageset *set)
 
 /* ---- Destination ---- */
 
-enum pageset_result pageset_receive(struct pageset *set, uint64_t epoch, unsigned block, uint64_t page)
+enum pageset_result pageset_receive(struct pageset *set, uint64_t epoch, unsigned block,
+                                    uint64_t page)
 {
     assert(block < set->block_count && page < set->blocks[block].pages);
     if (!is_leased_to(set, epoch))
