@@ -26,6 +26,12 @@
 
 #define MC_MAX_REPORTS 8
 
+#ifdef __riscv
+#define MC_REGISTER(variable) "+f"(variable)
+#else /* natively, in a unit test: only the arithmetic matters */
+#define MC_REGISTER(variable) "+m"(variable)
+#endif
+
 #define load(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define store(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
@@ -138,6 +144,8 @@ static void fill(struct mc_worker *worker)
 {
     for (uint64_t i = 0; i < worker->count; i++) {
         mc_platform_poll(worker);
+        if (mc_quitting())
+            return;
         if (in_hole(worker, i))
             continue;
         worker->table_sum += table_hash(worker->first + i, worker->generations[i]);
@@ -154,6 +162,8 @@ static void verify_slice(struct mc_worker *worker)
 
     for (uint64_t i = 0; i < worker->count; i++) {
         mc_platform_poll(worker);
+        if (mc_quitting())
+            return;
         if (in_hole(worker, i))
             continue;
         sum += table_hash(worker->first + i, worker->generations[i]);
@@ -281,7 +291,7 @@ void mc_worker_run(struct mc_worker *worker)
         quarter += 0.25;
         down -= 3.0;
         /* Keeps the values in registers and the compiler from knowing the outcome. */
-        __asm__ volatile("" : "+f"(up), "+f"(quarter), "+f"(down));
+        __asm__ volatile("" : MC_REGISTER(up), MC_REGISTER(quarter), MC_REGISTER(down));
         if (up != (double)turn || quarter != 0.25 * (double)turn || down != -3.0 * (double)turn) {
             mc_worker_error(worker, "WRONG FLOATING POINT REGISTER");
             turn = 0;
