@@ -70,6 +70,7 @@ enum wire_result {
     WIRE_END   /* wire_blob_next() only: nothing is left */
 };
 
+/* Filled on BAD only. Whoever does not want the sentence passes NULL. */
 struct wire_error {
     char text[200];
 };

@@ -163,10 +163,9 @@ static void test_both_directions(void **state)
         for (size_t size = 0; size < row->size; size++) /* no buffer is overrun */
             assert_int_equal(wire_encode(&row->message, out, size), 0);
 
-        bytes =
-            bytes_copy(row->bytes, row->size + peeks); /* one row is followed by another's 0x08 */
-        if (peeks)
-            bytes.at[row->size] = 0x08;
+        memcpy(out, row->bytes, row->size);
+        out[row->size] = 0x08;
+        bytes = bytes_copy(out, row->size + peeks);
         if (decode(&blocks, row->message.type, bytes, &used, &message, &error) != WIRE_DONE)
             fail_msg("%s: %s", wire_type_name(row->message.type), error.text);
         assert_int_equal(used, row->size);
