@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `baton status`: how a VM and its migration stand, as a block to read, or as JSON.
+ *
+ * What a Baton tells is shown as told. From a QEMU less is known: its role is guessed from its run
+ * state, and the line about what may be done says no more than follows from the state. Lines that
+ * have nothing to say are left out.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "cmd/migration.h"
+#include "cmd/qmp_client.h"
+
+static const char help[] =
+    "Usage: baton status [--json] --qmp SOCK\n"
+    "Says how the VM and its migration stand, why, and what may be done now and on which side.\n"
+    "\n"
+    "  --qmp SOCK     the monitor's socket: Baton's or QEMU's\n"
+    "  --json         print {\"status\": ..., \"migrate\": ...}, the answers of query-status and\n"
+    "                 query-migrate\n"
+    "  --timeout S    how long the monitor may take for an answer (default 10)\n"
+    "\n"
+    "Exit codes: 0 the monitor answered, whatever it said, 1 error, 2 usage.\n";
+
+static void line(const char *label)
+{
+    printf("%-10s ", label);
+}
+
+static bool has(const json_t *json, const char *name)
+{
+    return json_object_get(json, name) != NULL;
+}
+
+/* ---- What may be done ---- */
+
+struct advice {
+    const char *status;
+    enum migration_role role;
+    const char *text;
+};
+
+static const struct advice advices[] = {
+    {"none", MIGRATION_ROLE_DEST, "wait for the source, where `baton migrate` sends the VM here"},
+    {"none", MIGRATION_ROLE_UNKNOWN, "send the VM away with `baton migrate`"},
+    {"none", MIGRATION_ROLE_SOURCE, "send the VM away with `baton migrate`"},
+    {"setup", MIGRATION_ROLE_SOURCE, "here: `baton cancel`"},
+    {"setup", MIGRATION_ROLE_DEST, "at the source: `baton cancel`"},
+    {"active", MIGRATION_ROLE_SOURCE,
+     "here: `baton postcopy` if postcopy-ram is on, `baton cancel`"},
+    {"active", MIGRATION_ROLE_DEST, "at the source: `baton postcopy` or `baton cancel`"},
+    {"postcopy-active", MIGRATION_ROLE_SOURCE, "here or there: `baton pause`, to change the link"},
+    {"postcopy-active", MIGRATION_ROLE_DEST, "here or there: `baton pause`, to change the link"},
+    {"postcopy-paused", MIGRATION_ROLE_SOURCE,
+     "at the destination: `baton recover` if it does not listen; then here: `baton migrate "
+     "--resume`. "
+     "End neither process"},
+    {"postcopy-paused", MIGRATION_ROLE_DEST,
+     "here: `baton recover` for another address; at the source: `baton migrate --resume`. End "
+     "neither "
+     "process"},
+    {"completed", MIGRATION_ROLE_SOURCE, "end this process: the VM lives at the destination"},
+    {"failed", MIGRATION_ROLE_SOURCE, "see why, then here: `baton migrate` again"},
+    {"cancelled", MIGRATION_ROLE_SOURCE, "here: `baton migrate` again"},
+};
+
+static void print_advice(const struct migration *migration, enum migration_role role)
+{
+    for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+        if (migration_is(migration, advices[i].status) && role == advices[i].role) {
+            line("You may:");
+            printf("%s\n", advices[i].text);
+            return;
+        }
+}
+
+/* ---- The block ---- */
+
+static enum migration_role role_of(const struct migration *migration, const char *run_state)
+{
+    if (migration->role != MIGRATION_ROLE_UNKNOWN)
+        return migration->role;
+    if (strcmp(run_state, "inmigrate") == 0)
+        return MIGRATION_ROLE_DEST;
+    if (strcmp(run_state, "postmigrate") == 0 || strcmp(run_state, "finish-migrate") == 0)
+        return MIGRATION_ROLE_SOURCE;
+    if (!migration->is_baton && (migration_is(migration, "setup") || has(migration->json, "ram")))
+        return MIGRATION_ROLE_SOURCE; /* a QEMU destination tells no numbers */
+    return MIGRATION_ROLE_UNKNOWN;
+}
+
+static void print_head(const struct migration *migration, enum migration_role role,
+                       const char *run_state, bool running)
+{
+    char buffer[WORDS_BYTES];
+
+    if (role != MIGRATION_ROLE_UNKNOWN) {
+        line("Role:");
+        printf("%s\n", role == MIGRATION_ROLE_SOURCE ? "source" : "destination");
+    }
+    line("State:");
+    printf("%s", migration_is(migration, "none") ? "no migration" : migration->status);
+    if (has(migration->json, "x-baton-state-time"))
+        printf(" for %s", words_ms(migration->state_ms, buffer));
+    printf("\n");
+    line("VM:");
+    printf("%s here (%s)", running ? "runs" : "does not run", run_state);
+    if (!running && migration->is_baton)
+        printf(", %s be started here",
+               json_is_true(json_object_get(migration->json, "x-baton-vm-may-run")) ? "may"
+                                                                                    : "may not");
+    printf("\n");
+    if (migration->error_desc) {
+        line("Why:");
+        printf("%s\n", migration->error_desc);
+    }
+    if (migration->explain) {
+        line("Explained:");
+        printf("%s\n", migration->explain);
+    }
+}
+
+static void print_waiters(const json_t *json)
+{
+    const json_t *waiters = json_object_get(json, "x-baton-waiters");
+    char buffer[WORDS_BYTES];
+
+    for (size_t i = 0; i < json_array_size(waiters); i++) {
+        const json_t *waiter = json_array_get(waiters, i);
+        const char *name = json_string_value(json_object_get(waiter, "name"));
+        const char *block = json_string_value(json_object_get(waiter, "block"));
+
+        line(i ? "" : "Waiting:");
+        printf("%s for %s+0x%llx since %s\n", name ? name : "?", block ? block : "?",
+               (unsigned long long)migration_number(waiter, "offset"),
+               words_ms(migration_number(waiter, "waiting-time"), buffer));
+    }
+}
+
+static void print_times(const struct migration *migration)
+{
+    const json_t *json = migration->json;
+    char buffer[WORDS_BYTES];
+
+    if (!has(json, "total-time"))
+        return;
+    line("Times:");
+    printf("total %s", words_ms(migration->total_ms, buffer));
+    if (has(json, "x-baton-downtime-us"))
+        printf(", down %s", words_us(migration_number(json, "x-baton-downtime-us"), buffer));
+    else if (migration->has_downtime)
+        printf(", down %s", words_ms(migration->downtime_ms, buffer));
+    if (migration->pauses) {
+        printf(", paused %s", words_ms(migration->paused_ms, buffer));
+        printf(" (%llu %s", (unsigned long long)migration->pauses,
+               migration->pauses == 1 ? "time" : "times");
+        if (has(json, "x-baton-recover-time"))
+            printf(", last recovery %s",
+                   words_ms(migration_number(json, "x-baton-recover-time"), buffer));
+        printf(")");
+    }
+    printf("\n");
+}
+
+static void print_memory(const struct migration *migration)
+{
+    const json_t *json = migration->json, *ram = json_object_get(json, "ram");
+    uint64_t missing_pages = migration_number(json, "x-baton-missing-pages");
+    uint64_t page_bytes = migration_number(ram, "page-size");
+    char buffer[WORDS_BYTES];
+
+    if (ram) {
+        line("Memory:");
+        printf("%s of ", words_bytes(migration->remaining_bytes, buffer));
+        printf("%s left", words_bytes(migration->total_bytes, buffer));
+        if (migration->bytes_per_s >= 1.0)
+            printf(", %s/s", words_bytes((uint64_t)migration->bytes_per_s, buffer));
+        printf("\n");
+        line("Moved:");
+        printf("%s", words_bytes(migration->transferred_bytes, buffer));
+        printf(" (precopy %s", words_bytes(migration_number(ram, "precopy-bytes"), buffer));
+        printf(", switchover %s", words_bytes(migration_number(ram, "downtime-bytes"), buffer));
+        printf(", postcopy %s)\n", words_bytes(migration_number(ram, "postcopy-bytes"), buffer));
+        line("Pages:");
+        printf("%llu with data, %llu zero, %llu requested; %llu passes\n",
+               (unsigned long long)migration_number(ram, "normal"),
+               (unsigned long long)migration_number(ram, "duplicate"),
+               (unsigned long long)migration_number(ram, "postcopy-requests"),
+               (unsigned long long)migration_number(ram, "dirty-sync-count"));
+    }
+    if (missing_pages) {
+        line("Missing:");
+        printf("%llu pages", (unsigned long long)missing_pages);
+        if (page_bytes && missing_pages < UINT64_MAX / page_bytes)
+            printf(" (%s)", words_bytes(missing_pages * page_bytes, buffer));
+        printf("\n");
+    }
+}
+
+static void print_faults(const json_t *json)
+{
+    const json_t *latency = json_object_get(json, "x-baton-fault-latency");
+    char buffer[WORDS_BYTES];
+
+    if (!migration_number(latency, "count"))
+        return;
+    line("Faults:");
+    printf("%llu, half within %s", (unsigned long long)migration_number(latency, "count"),
+           words_us(migration_number(latency, "p50"), buffer));
+    printf(", 99 %% within %s", words_us(migration_number(latency, "p99"), buffer));
+    printf(", longest %s\n", words_us(migration_number(latency, "max"), buffer));
+}
+
+static void print_addresses(const json_t *json)
+{
+    const json_t *uris = json_object_get(json, "x-baton-addresses");
+
+    for (size_t i = 0; i < json_array_size(uris); i++) {
+        const char *uri = json_string_value(json_array_get(uris, i));
+
+        line(i ? "" : "Listens:");
+        printf("%s\n", uri ? uri : "?");
+    }
+}
+
+static void print_block(json_t *status, json_t *migrate)
+{
+    const char *run_state = json_string_value(json_object_get(status, "status"));
+    bool running = json_is_true(json_object_get(status, "running"));
+    enum migration_role role;
+    struct migration migration;
+
+    run_state = run_state ? run_state : "unknown";
+    migration_read(migrate, &migration);
+    role = role_of(&migration, run_state);
+    print_head(&migration, role, run_state, running);
+    print_memory(&migration);
+    print_waiters(migrate);
+    print_times(&migration);
+    print_faults(migrate);
+    print_addresses(migrate);
+    print_advice(&migration, role);
+}
+
+int cmd_status(int argc, char **argv)
+{
+    struct baton_error error = {0};
+    struct cmd_options options;
+    struct qmp_client *client;
+    json_t *status, *migrate = NULL;
+    int code = cmd_parse(argc, argv, CMD_TAKES_JSON, help, &options);
+
+    if (code >= 0)
+        return code;
+    if (qmp_client_open(options.qmp, options.timeout_ms, &client, &error) < 0) {
+        cmd_complain(argv[0], "%s", error.text);
+        return CMD_ERROR;
+    }
+    status = qmp_client_call(client, "query-status", NULL, false, &error);
+    if (status)
+        migrate = qmp_client_call(client, "query-migrate", NULL, false, &error);
+    if (!migrate) {
+        cmd_complain(argv[0], "%s", error.text);
+        code = CMD_ERROR;
+    } else if (options.json) {
+        json_t *both = json_pack("{s:O, s:O}", "status", status, "migrate", migrate);
+
+        json_dumpf(both, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+        printf("\n");
+        json_decref(both);
+        code = CMD_DONE;
+    } else {
+        print_block(status, migrate);
+        code = CMD_DONE;
+    }
+    json_decref(status);
+    json_decref(migrate);
+    qmp_client_close(client);
+    return code;
+}
