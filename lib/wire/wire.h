@@ -208,6 +208,7 @@ enum wire_verdict {
     WIRE_VERDICT_UNKNOWN_SESSION,
     WIRE_VERDICT_BUSY,
     WIRE_VERDICT_WRONG_PROCESS,
+    WIRE_VERDICT_REFUSED, /* the reason says why */
     WIRE_VERDICT_COUNT
 };
 

@@ -83,6 +83,7 @@ static void test_enumerations(void **state)
         {WIRE_VERDICT_UNKNOWN_SESSION, "unknown session"},
         {WIRE_VERDICT_BUSY, "busy"},
         {WIRE_VERDICT_WRONG_PROCESS, "wrong process"},
+        {WIRE_VERDICT_REFUSED, "refused"},
     };
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is going on: a picture of the engine, taken by the loop after each step, and the counters of
+ * the data threads. A query takes one short lock and waits for nobody, whatever the loop, a link or
+ * a page is busy with.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/link.h"
+
+void query_update(struct baton *baton)
+{
+    char explain[sizeof(baton->explain)], quit[sizeof(baton->may_not_quit)];
+    bool may_quit, may_run;
+
+    engine_explain(&baton->engine, explain, sizeof(explain));
+    may_quit = engine_may_quit(&baton->engine, quit, sizeof(quit));
+    may_run = engine_may_run(&baton->engine, NULL, 0);
+    pthread_mutex_lock(&baton->info_lock);
+    baton->picture = baton->engine;
+    memcpy(baton->explain, explain, sizeof(explain));
+    memcpy(baton->may_not_quit, quit, sizeof(quit));
+    baton->may_quit = may_quit;
+    baton->may_run = may_run;
+    pthread_mutex_unlock(&baton->info_lock);
+}
+
+static void fill_times(struct baton_info *info, const struct engine *engine, uint64_t now_ns)
+{
+    const struct engine_times *times = &engine->times;
+    uint64_t end_ns = times->ended_ns ? times->ended_ns : now_ns;
+
+    if (times->began_ns)
+        info->total_ns = end_ns - times->began_ns;
+    if (times->first_page_ns)
+        info->setup_ns = times->first_page_ns - times->began_ns;
+    if (engine->role == BATON_ROLE_SOURCE && times->run_ns)
+        info->downtime_ns = times->run_ns - times->stopped_ns;
+    info->paused_ns =
+        times->paused_total_ns + (times->paused_since_ns ? now_ns - times->paused_since_ns : 0);
+    if (times->status_since_ns)
+        info->state_ns = now_ns - times->status_since_ns;
+    info->recover_ns = times->recover_ns;
+    info->pauses = times->pauses;
+}
+
+static void fill_counts(struct baton_info *info, struct baton *baton)
+{
+    struct runtime_stats *stats = &baton->stats;
+
+    info->page_bytes = RAM_PAGE_BYTES;
+    info->ram_total_bytes = baton->ram.total_bytes;
+    info->transferred_bytes = atomic_load(&stats->transferred_bytes);
+    info->precopy_bytes = atomic_load(&stats->precopy_bytes);
+    info->downtime_bytes = atomic_load(&stats->downtime_bytes);
+    info->postcopy_bytes = atomic_load(&stats->postcopy_bytes);
+    info->normal_pages = atomic_load(&stats->normal_pages);
+    info->zero_pages = atomic_load(&stats->zero_pages);
+    info->requested_pages = atomic_load(&stats->requested_pages);
+    info->dirty_sync_count = atomic_load(&stats->dirty_syncs);
+    info->faults = atomic_load(&stats->faults);
+    info->fault_p50_ns = latency_percentile(&baton->fault_latency, 500);
+    info->fault_p99_ns = latency_percentile(&baton->fault_latency, 990);
+    info->fault_max_ns = latency_max(&baton->fault_latency);
+    if (info->role == BATON_ROLE_SOURCE)
+        info->ram_remaining_bytes = pageset_dirty_pages(&baton->pages) * RAM_PAGE_BYTES;
+    if (info->role == BATON_ROLE_DEST && info->status != BATON_STATUS_SETUP &&
+        info->status != BATON_STATUS_COMPLETED) {
+        info->missing_pages = baton->pages.total_pages - pageset_received_pages(&baton->pages);
+        info->ram_remaining_bytes = info->missing_pages * RAM_PAGE_BYTES;
+    }
+}
+
+/* With info_lock. The rate over the time since the last query that was a while ago. */
+static uint64_t fill_rate(struct baton *baton, uint64_t bytes, uint64_t now_ns)
+{
+    uint64_t passed_ns = now_ns - baton->rate_at_ns;
+
+    if (passed_ns >= 500000000u) {
+        if (baton->rate_at_ns && bytes >= baton->rate_bytes)
+            baton->rate = (uint64_t)((double)(bytes - baton->rate_bytes) * 1e9 / (double)passed_ns);
+        baton->rate_at_ns = now_ns;
+        baton->rate_bytes = bytes;
+    }
+    return baton->rate;
+}
+
+static void fill_waiters(struct baton_info *info, struct baton *baton, uint64_t now_ns)
+{
+    struct waiters_entry entries[BATON_MAX_WAITERS];
+
+    info->waiter_count = waiters_list(&baton->waiters, entries);
+    for (unsigned i = 0; i < info->waiter_count; i++) {
+        struct baton_waiter_info *to = &info->waiters[i];
+
+        snprintf(to->name, sizeof(to->name), "%s", entries[i].name);
+        snprintf(to->block, sizeof(to->block), "%s", baton->ram.blocks[entries[i].block].name);
+        to->offset = entries[i].offset;
+        to->since_ns = now_ns > entries[i].since_ns ? now_ns - entries[i].since_ns : 0;
+    }
+}
+
+void baton_query(struct baton *baton, struct baton_info *info)
+{
+    uint64_t now_ns, bytes;
+
+    memset(info, 0, sizeof(*info));
+    bytes = atomic_load(&baton->stats.transferred_bytes);
+    pthread_mutex_lock(&baton->info_lock);
+    now_ns = runtime_now_ns();
+    info->role = baton->picture.role;
+    info->status = baton->picture.status;
+    info->epoch = baton->picture.epoch;
+    info->vm_running = baton->picture.vm_running;
+    info->vm_may_run = baton->may_run;
+    memcpy(info->error, baton->picture.reason, sizeof(baton->picture.reason));
+    memcpy(info->explain, baton->explain, sizeof(info->explain));
+    fill_times(info, &baton->picture, now_ns);
+    info->bandwidth_bytes_per_s = fill_rate(baton, bytes, now_ns);
+    pthread_mutex_unlock(&baton->info_lock);
+    fill_counts(info, baton);
+    fill_waiters(info, baton, now_ns);
+    listen_list(baton, info);
+}
+
+int baton_may_quit(struct baton *baton, struct baton_error *error)
+{
+    int result = 0;
+
+    pthread_mutex_lock(&baton->info_lock);
+    if (!baton->may_quit)
+        result = baton_error_set(error, EBUSY, "%s", baton->may_not_quit);
+    pthread_mutex_unlock(&baton->info_lock);
+    return result;
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The source's writer when it sends pages: passes in precopy, bulk in postcopy.
+ *
+ * Both are modes in which the writer thread sends one batch after the other, as PART sections of at
+ * most BATCH_PAGES pages, and looks at its queue between two of them; so a control message, or the
+ * order to stop, never waits for longer than one batch. Every page is claimed in the page set
+ * before it is read, under the epoch of the order: a claim that fails sends nothing.
+ *
+ * A page is copied into the batch first, and examined there: the guest may be writing to it, and
+ * what was found to be zero must be what is sent.
+ *
+ * Dirty log (DESIGN: clear, barrier, read): sync() moves the log into the page set, then waits
+ * until no CPU relies on an older "already dirty", and only then are pages read. A store that is
+ * later than that barrier sets its bit again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "baton/guest.h"
+#include "runtime/link.h"
+
+#define BATCH_PAGES 64u
+#define BATCH_BYTES (BATCH_PAGES * (RAM_PAGE_BYTES + WIRE_MAX_PAGE_HEADER_BYTES) + 64u)
+#define RAM_SECTION_ID 1u
+
+enum sender_mode { SENDER_IDLE, SENDER_PASS, SENDER_FINAL_PASS, SENDER_BULK };
+
+struct sender {
+    struct link *link;
+    struct baton *baton;
+    struct wire_ram_writer writer;
+    enum sender_mode mode;
+    uint64_t epoch;
+    _Atomic uint64_t *phase_bytes;
+    unsigned block; /* where the scan goes on */
+    uint64_t page;
+    uint64_t pass_bytes, pass_since_ns;
+    uint64_t allowance_since_ns; /* rate limit: what was sent since then */
+    uint64_t allowance_bytes;
+    uint8_t batch[BATCH_BYTES];
+    uint8_t copy[RAM_PAGE_BYTES];
+};
+
+struct sender *sender_new(struct link *link)
+{
+    struct sender *sender = calloc(1, sizeof(*sender));
+
+    if (!sender)
+        return NULL;
+    sender->link = link;
+    sender->baton = link->baton;
+    wire_ram_writer_init(&sender->writer, &link->baton->wire_blocks, RAM_SECTION_ID);
+    return sender;
+}
+
+void sender_free(struct sender *sender)
+{
+    free(sender);
+}
+
+static void sync_dirty(struct sender *sender)
+{
+    struct baton *baton = sender->baton;
+
+    for (unsigned b = 0; b < baton->ram.count; b++) {
+        uint64_t new_pages = 0;
+
+        dirty_collect(&baton->dirty, b, baton->pages.blocks[b].dirty, &new_pages);
+        pageset_add_dirty(&baton->pages, new_pages);
+    }
+    baton->ops->dirty_barrier(baton->host);
+    atomic_fetch_add_explicit(&baton->stats.dirty_syncs, 1, memory_order_relaxed);
+}
+
+static void begin(struct sender *sender, enum sender_mode mode, const struct order *order)
+{
+    sender->mode = mode;
+    sender->epoch = order->epoch;
+    sender->phase_bytes = order->phase_bytes;
+    sender->block = 0;
+    sender->page = 0;
+    sender->pass_bytes = 0;
+    sender->pass_since_ns = sender->allowance_since_ns = runtime_now_ns();
+    sender->allowance_bytes = 0;
+}
+
+static bool end_pass(struct sender *sender)
+{
+    struct engine_event event = {
+        .type = ENGINE_EVENT_PASS_DONE,
+        .link = sender->link->id,
+        .bytes = sender->pass_bytes,
+        .duration_ns = runtime_now_ns() - sender->pass_since_ns,
+    };
+
+    if (sender->mode == SENDER_PASS)
+        sync_dirty(sender);
+    event.dirty_pages = pageset_dirty_pages(&sender->baton->pages);
+    sender->mode = SENDER_IDLE;
+    loop_post(sender->baton, &event, NULL, NULL);
+    return true;
+}
+
+/* ---- Discards ---- */
+
+static bool send_discard(struct sender *sender, const struct wire_message *message,
+                         _Atomic uint64_t *phase_bytes)
+{
+    uint8_t bytes[WIRE_MAX_CONTROL_BYTES];
+
+    return link_write(sender->link, bytes, wire_encode(message, bytes, sizeof(bytes)), phase_bytes,
+                      NULL);
+}
+
+static bool discard_block(struct sender *sender, unsigned block, _Atomic uint64_t *phase_bytes)
+{
+    const struct pageset *pages = &sender->baton->pages;
+    struct wire_message message = {.type = WIRE_RAM_DISCARD};
+    struct wire_discard *discard = &message.u.discard;
+    uint64_t page = pageset_next_dirty(pages, block, 0);
+
+    strcpy(discard->block, sender->baton->ram.blocks[block].name);
+    while (page != PAGESET_NONE) {
+        uint64_t end = pageset_next_clean(pages, block, page);
+
+        discard->range[discard->range_count++] = (struct wire_range){
+            .start = page * RAM_PAGE_BYTES, .length = (end - page) * RAM_PAGE_BYTES};
+        page =
+            end < pages->blocks[block].pages ? pageset_next_dirty(pages, block, end) : PAGESET_NONE;
+        if (discard->range_count == WIRE_MAX_DISCARD_RANGES || page == PAGESET_NONE) {
+            if (!send_discard(sender, &message, phase_bytes))
+                return false;
+            discard->range_count = 0;
+        }
+    }
+    return true;
+}
+
+static bool send_discards(struct sender *sender, const struct order *order)
+{
+    sync_dirty(sender);
+    for (unsigned b = 0; b < sender->baton->ram.count; b++)
+        if (!discard_block(sender, b, order->phase_bytes))
+            return false;
+    return true;
+}
+
+bool sender_order(struct sender *sender, const struct order *order)
+{
+    switch (order->type) {
+    case ORDER_PASS:
+        begin(sender, SENDER_PASS, order);
+        sync_dirty(sender);
+        return true;
+    case ORDER_FINAL_PASS:
+        begin(sender, SENDER_FINAL_PASS, order);
+        sync_dirty(sender);
+        return true;
+    case ORDER_DISCARDS:
+        return send_discards(sender, order);
+    default:
+        begin(sender, SENDER_BULK, order);
+        wire_ram_writer_forget(&sender->writer);
+        return true;
+    }
+}
+
+/* ---- Rate limit ---- */
+
+#define WINDOW_NS UINT64_C(20000000) /* bursts are at most this much of the rate */
+
+static uint64_t rate_limit(const struct sender *sender)
+{
+    enum baton_parameter parameter = sender->mode == SENDER_BULK
+                                         ? BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH
+                                         : BATON_PARAMETER_MAX_BANDWIDTH;
+
+    /* The last pass runs with the CPUs stopped: limiting it would only stretch the downtime. */
+    return sender->mode == SENDER_FINAL_PASS ? 0
+                                             : atomic_load(&sender->baton->parameters[parameter]);
+}
+
+/* How long to wait until the next batch may go; 0: now. */
+static uint64_t rate_wait_ns(struct sender *sender)
+{
+    uint64_t rate = rate_limit(sender), now_ns, used_ns, passed_ns;
+
+    if (!rate)
+        return 0;
+    now_ns = runtime_now_ns();
+    used_ns = (uint64_t)((double)sender->allowance_bytes * 1e9 / (double)rate);
+    passed_ns = now_ns - sender->allowance_since_ns;
+    if (passed_ns > used_ns + WINDOW_NS) { /* what was not used long ago is not saved up */
+        sender->allowance_since_ns = now_ns - WINDOW_NS;
+        sender->allowance_bytes = 0;
+        return 0;
+    }
+    return used_ns > passed_ns ? used_ns - passed_ns : 0;
+}
+
+bool sender_wants_to_send(struct sender *sender, uint64_t *wait_ns)
+{
+    if (sender->mode == SENDER_IDLE)
+        return false;
+    if (sender->link->end_pass && sender->mode == SENDER_PASS)
+        return true;
+    if (sender->mode == SENDER_BULK && sender->link->request_count)
+        return true; /* somebody waits for these: they are not held back */
+    *wait_ns = rate_wait_ns(sender);
+    return *wait_ns == 0;
+}
+
+/* ---- Batches ---- */
+
+/* Claims a page and puts it into the batch. */
+static enum pageset_result put_page(struct sender *sender, struct wire_put *put, unsigned block,
+                                    uint64_t page)
+{
+    struct baton *baton = sender->baton;
+    enum pageset_result result = pageset_claim(&baton->pages, sender->epoch, block, page);
+
+    if (result != PAGESET_WON)
+        return result;
+    baton_guest_read(sender->copy, baton->ram.blocks[block].host + page * RAM_PAGE_BYTES,
+                     RAM_PAGE_BYTES);
+    if (baton_guest_is_zero(sender->copy, RAM_PAGE_BYTES)) {
+        wire_put_zero_page(put, &sender->writer, block, page * RAM_PAGE_BYTES);
+        atomic_fetch_add_explicit(&baton->stats.zero_pages, 1, memory_order_relaxed);
+    } else {
+        wire_put_page_header(put, &sender->writer, block, page * RAM_PAGE_BYTES);
+        wire_put_bytes(put, sender->copy, RAM_PAGE_BYTES);
+        atomic_fetch_add_explicit(&baton->stats.normal_pages, 1, memory_order_relaxed);
+    }
+    return PAGESET_WON;
+}
+
+/* Requested pages; the scan goes on right behind the last of them, where the next request is most
+ * likely. Returns how many. */
+static unsigned put_requested(struct sender *sender, struct wire_put *put)
+{
+    struct link *link = sender->link;
+    unsigned count = 0;
+
+    while (count < BATCH_PAGES) {
+        struct page_request request;
+        bool any;
+
+        pthread_mutex_lock(&link->lock);
+        any = link->request_count > 0;
+        if (any) {
+            request = link->requests[link->request_head];
+            link->request_head = (link->request_head + 1) % LINK_MAX_REQUESTS;
+            link->request_count--;
+        }
+        pthread_mutex_unlock(&link->lock);
+        if (!any)
+            break;
+        if (put_page(sender, put, request.block, request.page) != PAGESET_WON)
+            continue;
+        sender->block = request.block;
+        sender->page = request.page + 1;
+        count++;
+    }
+    return count;
+}
+
+/* Pages in the order of the scan. A pass ends with the last block; bulk wraps, because requests
+ * move the scan about. */
+static unsigned put_scanned(struct sender *sender, struct wire_put *put, unsigned count)
+{
+    const struct pageset *pages = &sender->baton->pages;
+    bool wrapped = false;
+
+    while (count < BATCH_PAGES) {
+        uint64_t page = sender->block < pages->block_count
+                            ? pageset_next_dirty(pages, sender->block, sender->page)
+                            : PAGESET_NONE;
+
+        if (sender->block >= pages->block_count) {
+            if (sender->mode != SENDER_BULK || wrapped)
+                break;
+            wrapped = true;
+            sender->block = 0;
+            sender->page = 0;
+        } else if (page == PAGESET_NONE) {
+            sender->block++;
+            sender->page = 0;
+        } else {
+            enum pageset_result result = put_page(sender, put, sender->block, page);
+
+            if (result == PAGESET_STALE)
+                break;
+            sender->page = page + 1;
+            count += result == PAGESET_WON;
+        }
+    }
+    return count;
+}
+
+static bool all_sent(struct sender *sender)
+{
+    struct engine_event event = {.type = ENGINE_EVENT_ALL_SENT, .link = sender->link->id};
+
+    sender->mode = SENDER_IDLE;
+    loop_post(sender->baton, &event, NULL, NULL);
+    return true;
+}
+
+static bool take_end_pass(struct sender *sender)
+{
+    bool end;
+
+    pthread_mutex_lock(&sender->link->lock);
+    end = sender->link->end_pass;
+    sender->link->end_pass = false;
+    pthread_mutex_unlock(&sender->link->lock);
+    return end;
+}
+
+bool sender_batch(struct sender *sender)
+{
+    struct wire_put put;
+    unsigned count = 0;
+
+    if (sender->mode == SENDER_PASS && take_end_pass(sender))
+        return end_pass(sender);
+    wire_put_init(&put, sender->batch, sizeof(sender->batch));
+    wire_put_ram_part(&put, &sender->writer);
+    if (sender->mode == SENDER_BULK)
+        count = put_requested(sender, &put);
+    /* A request is answered at once, with no background pages behind which it would travel. */
+    if (count == 0)
+        count = put_scanned(sender, &put, count);
+    if (count == 0) {
+        if (pageset_dirty_pages(&sender->baton->pages) && sender->mode == SENDER_BULK)
+            return true; /* the lease is gone: the link is about to end */
+        return sender->mode == SENDER_BULK ? all_sent(sender) : end_pass(sender);
+    }
+    wire_put_ram_eos(&put, &sender->writer);
+    sender->pass_bytes += put.used;
+    sender->allowance_bytes += put.used;
+    return link_write(sender->link, sender->batch, put.used, sender->phase_bytes, NULL);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library moves a VM between two baton objects of one process: real threads, real sockets, real
+ * page faults. Each test is named after the failure that it protects from.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pair.h"
+
+#define LIMIT_MS 20000
+
+struct fixture {
+    struct vm source, dest;
+    char uri[BATON_URI_BYTES];
+};
+
+static void ok(int result, const struct baton_error *error)
+{
+    if (result < 0)
+        fail_msg("%s", error->text);
+}
+
+static void set_up(struct fixture *f, const char *listen)
+{
+    struct baton_error error;
+    struct baton_info info;
+
+    vm_init(&f->source, "source", false);
+    vm_init(&f->dest, "dest", true);
+    baton_set_capability(f->source.baton, BATON_CAPABILITY_POSTCOPY_RAM, true, NULL);
+    baton_set_capability(f->dest.baton, BATON_CAPABILITY_POSTCOPY_RAM, true, NULL);
+    ok(baton_incoming(f->dest.baton, listen, &error), &error);
+    baton_query(f->dest.baton, &info);
+    assert_int_equal(info.address_count, 1);
+    strcpy(f->uri, info.addresses[0]);
+}
+
+static void tear_down(struct fixture *f)
+{
+    vm_fini(&f->source);
+    vm_fini(&f->dest);
+}
+
+static void check_arrived(struct fixture *f)
+{
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_COMPLETED, LIMIT_MS));
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_COMPLETED, LIMIT_MS));
+    assert_true(vm_wait_steps(&f->dest, 100, LIMIT_MS));
+    assert_int_equal(vm_verify(&f->dest), 0);
+    assert_int_equal(atomic_load(&f->source.wrong), 0);
+}
+
+static void precopy_over(const char *listen)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct baton_error error;
+
+    set_up(f, listen);
+    ok(baton_migrate(f->source.baton, f->uri, false, &error), &error);
+    check_arrived(f);
+    tear_down(f);
+    free(f);
+}
+
+static void test_precopy_loses_a_page_over_tcp(void **state)
+{
+    (void)state;
+    precopy_over("tcp:127.0.0.1:0");
+}
+
+static void test_precopy_loses_a_page_over_unix(void **state)
+{
+    (void)state;
+    precopy_over("unix:pair-test.sock");
+}
+
+static void start_postcopy(struct fixture *f, uint64_t bandwidth)
+{
+    struct baton_error error;
+
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_BANDWIDTH, 20000000, NULL);
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH, bandwidth, NULL);
+    ok(baton_migrate(f->source.baton, f->uri, false, &error), &error);
+    ok(baton_start_postcopy(f->source.baton, &error), &error);
+}
+
+static void test_postcopy_loses_a_page(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    (void)state;
+    set_up(f, "tcp:127.0.0.1:0");
+    start_postcopy(f, 0);
+    check_arrived(f);
+    tear_down(f);
+    free(f);
+}
+
+static void recover_times(unsigned times, bool at_dest)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct baton_error error;
+    struct baton_info info;
+
+    set_up(f, "tcp:127.0.0.1:0");
+    start_postcopy(f, 2000000);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
+    for (unsigned i = 0; i < times; i++) {
+        assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
+        ok(baton_pause(at_dest ? f->dest.baton : f->source.baton, &error), &error);
+        assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_PAUSED, LIMIT_MS));
+        assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_PAUSED, LIMIT_MS));
+        ok(baton_migrate(f->source.baton, f->uri, true, &error), &error);
+        assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
+    }
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 0, NULL);
+    check_arrived(f);
+    baton_query(f->source.baton, &info);
+    assert_int_equal(info.pauses, times);
+    tear_down(f);
+    free(f);
+}
+
+static void test_a_pause_at_the_source_loses_a_page(void **state)
+{
+    (void)state;
+    recover_times(1, false);
+}
+
+static void test_ten_pauses_at_the_destination_lose_a_page(void **state)
+{
+    (void)state;
+    recover_times(10, true);
+}
+
+static void test_a_broken_precopy_stops_the_vm_or_the_listener(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct baton_error error;
+    char uri[BATON_URI_BYTES + 64];
+
+    (void)state;
+    set_up(f, "tcp:127.0.0.1:0");
+    snprintf(uri, sizeof(uri), "chaos:cut-out-byte=1000000:%s", f->uri);
+    ok(baton_migrate(f->source.baton, uri, false, &error), &error);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_FAILED, LIMIT_MS));
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_FAILED, LIMIT_MS));
+    assert_true(vm_wait_steps(&f->source, 100, LIMIT_MS));
+    ok(baton_migrate(f->source.baton, f->uri, false, &error), &error);
+    check_arrived(f);
+    tear_down(f);
+    free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_precopy_loses_a_page_over_tcp),
+        cmocka_unit_test(test_precopy_loses_a_page_over_unix),
+        cmocka_unit_test(test_postcopy_loses_a_page),
+        cmocka_unit_test(test_a_pause_at_the_source_loses_a_page),
+        cmocka_unit_test(test_ten_pauses_at_the_destination_lose_a_page),
+        cmocka_unit_test(test_a_broken_precopy_stops_the_vm_or_the_listener),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
