@@ -99,7 +99,13 @@ void dirty_collect(struct dirty_log *log, unsigned block, uint64_t *into_words, 
     uint64_t count = 0;
 
     for (uint64_t word = 0; word < dirty_word_count(log, block); word++) {
-        uint64_t marks = atomic_exchange_explicit(&self->words[word], 0, memory_order_acq_rel);
+        uint64_t marks;
+
+        /* Looking first is safe on this side: a mark that is not seen yet stays for the next
+         * collection. */
+        if (!atomic_load_explicit(&self->words[word], memory_order_relaxed))
+            continue;
+        marks = atomic_exchange_explicit(&self->words[word], 0, memory_order_acq_rel);
 
         count += (uint64_t)__builtin_popcountll(marks & ~into_words[word]);
         into_words[word] |= marks;
