@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Follows a migration at its source. The theory of operation is in follow.c.
+ */
 #ifndef CMD_FOLLOW_H
 #define CMD_FOLLOW_H
 
@@ -8,8 +11,13 @@
 #include "cmd/cmd.h"
 #include "cmd/qmp_client.h"
 
-/* Shows how the migration that was just ordered goes until it ends or pauses; returns the exit
- * code. */
-int follow_migration(struct qmp_client *client, const struct cmd_options *options);
+uint64_t follow_now_ms(void);
+
+/*
+ * Shows how a migration goes until it ends or pauses; returns the exit code. `begin_ms` is from
+ * before it was ordered: what ended before that was another one.
+ */
+int follow_migration(struct qmp_client *client, const struct cmd_options *options,
+                     uint64_t begin_ms);
 
 #endif
