@@ -29,7 +29,7 @@ struct link *link_new(struct baton *baton, enum baton_role role, struct channel 
     link->role = role;
     link->channel = channel;
     link->since_ns = runtime_now_ns();
-    link->active = 2;
+    link->active = 3; /* reader, writer, and who starts them: link_start() */
     pthread_mutex_init(&link->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -383,14 +383,16 @@ void link_start(struct link *link)
 
     link->writer_made = pthread_create(&link->writer, NULL, writer_main, link) == 0;
     link->reader_made = link->writer_made && pthread_create(&link->reader, NULL, reader, link) == 0;
-    if (link->reader_made)
-        return;
-    /* No thread to be had: stand in for those that were never made, so that the link comes to rest
-     * all the same. */
-    link_quit(link);
-    if (!link->writer_made)
+    if (!link->reader_made) {
+        /* No thread to be had: stand in for those that were never made, so that the link comes to
+         * rest all the same. */
+        link_quit(link);
+        if (!link->writer_made)
+            link_thread_rests(link);
         link_thread_rests(link);
-    link_thread_rests(link);
+    }
+    link_thread_rests(
+        link); /* the starter's own part: a short-lived stranger may be freed right after */
 }
 
 /* ---- Buffered input ---- */
