@@ -87,9 +87,22 @@ void dest_paused_on_cancel(struct engine *engine, const struct engine_event *eve
                          "VM back");
 }
 
+/* Outlives `dest`, which the next migration overwrites. */
+static void remember_given_up(struct engine *engine)
+{
+    struct engine_given_up *entry = &engine->given_up[engine->given_up_next];
+
+    engine->given_up_next = (engine->given_up_next + 1) % ENGINE_MAX_GIVEN_UP;
+    memcpy(entry->session, engine->dest.session, ENGINE_ID_BYTES);
+    memcpy(entry->source_nonce, engine->dest.source_nonce, ENGINE_ID_BYTES);
+}
+
 void dest_abandon_session(struct engine *engine, enum baton_status status, const char *reason)
 {
     struct engine_dest *dest = &engine->dest;
+
+    if (dest->ready)
+        remember_given_up(engine);
 
     /* The session and its end are remembered: a source that asks must get the binding answer.
      * Loading may have written RAM. */

@@ -65,6 +65,16 @@ void dest_completed_on_cancel(struct engine *engine, const struct engine_event *
     end_lingering(engine);
 }
 
+/* Lingering was ended, or its address is not reachable any more, before the source knew: without
+ * this it would wait for ever. */
+void dest_completed_on_recover(struct engine *engine, const struct engine_event *event)
+{
+    if (engine->dest.said_bye)
+        dest_any_refuse_recover(engine, event);
+    else
+        engine->dest.listening = true;
+}
+
 void dest_completed_on_link_rests(struct engine *engine, const struct engine_event *event)
 {
     (void)event;

@@ -163,12 +163,37 @@ static void adopt_again(struct engine *engine, uint64_t link, const struct engin
     acknowledge(engine, link, ENGINE_VERDICT_OK, "welcome back");
 }
 
+/* A session from before the one at hand, that was given up after READY. No thread of it is left and
+ * nothing of it can be run, so the answer costs nothing, and its source gets its VM back. */
+static bool was_given_up(const struct engine *engine, const struct engine_hello *hello)
+{
+    if (!engine_id_equal(hello->expected_nonce, engine->nonce))
+        return false;
+    for (unsigned i = 0; i < ENGINE_MAX_GIVEN_UP; i++)
+        if (engine_id_equal(engine->given_up[i].session, hello->session) &&
+            engine_id_equal(engine->given_up[i].source_nonce, hello->nonce))
+            return true;
+    return false;
+}
+
+static void answer_never(struct engine *engine, const struct engine_event *event)
+{
+    struct engine_action *answer =
+        acknowledge(engine, event->link, ENGINE_VERDICT_OK, "never started, and never will");
+
+    answer->hello.state = ENGINE_PEER_NEVER;
+    answer->hello.epoch = event->hello.epoch;
+    drop(engine, event->link, "the VM went back to the source");
+}
+
 static void on_recover(struct engine *engine, const struct engine_event *event)
 {
     const struct engine_hello *hello = &event->hello;
     struct engine_dest *dest = &engine->dest;
 
-    if (engine_id_is_zero(dest->session) || !engine_id_equal(dest->session, hello->session))
+    if (!engine_id_equal(dest->session, hello->session) && was_given_up(engine, hello))
+        answer_never(engine, event);
+    else if (engine_id_is_zero(dest->session) || !engine_id_equal(dest->session, hello->session))
         refuse_link(engine, event, ENGINE_VERDICT_UNKNOWN_SESSION, ENGINE_PEER_UNKNOWN_SESSION,
                     "this process knows nothing of that migration");
     else if (!engine_id_equal(hello->expected_nonce, engine->nonce) ||

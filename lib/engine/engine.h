@@ -325,6 +325,14 @@ struct engine_times {
     unsigned pauses;
 };
 
+/* A session that was READY here and was given up: its source may still ask, and must get the
+ * binding answer although another migration has come since. */
+struct engine_given_up {
+    uint8_t session[ENGINE_ID_BYTES];
+    uint8_t source_nonce[ENGINE_ID_BYTES];
+};
+#define ENGINE_MAX_GIVEN_UP 16
+
 struct engine_config {
     uint8_t nonce[ENGINE_ID_BYTES]; /* random, of this process */
     struct pageset *pages;          /* borrowed */
@@ -353,6 +361,8 @@ struct engine {
     struct engine_times times;
     struct engine_source source;
     struct engine_dest dest;
+    struct engine_given_up given_up[ENGINE_MAX_GIVEN_UP]; /* the newest ones */
+    unsigned given_up_next;
 
     uint64_t now_ns;        /* inside a step */
     struct engine_out *out; /* inside a step, else NULL: a step is never entered twice */

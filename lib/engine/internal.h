@@ -90,7 +90,7 @@ engine_handler dest_postcopy_on_stream_end, dest_completed_on_bye, dest_complete
 engine_handler dest_any_on_link_lost, dest_any_on_timeout, dest_postcopy_on_pause,
     dest_loading_on_link_rests, dest_postcopy_on_link_rests;
 engine_handler dest_recover_on_bitmap_request, dest_recover_on_resume_request,
-    dest_paused_on_recover;
+    dest_paused_on_recover, dest_completed_on_recover;
 /* The pending link takes over, now that the old one rests. */
 void dest_adopt_pending(struct engine *engine);
 /* The session ends before RUN: everything back to empty, ready for another try. */

@@ -193,5 +193,7 @@ void dest_any_refuse_incoming(struct engine *engine, const struct engine_event *
 void dest_any_refuse_recover(struct engine *engine, const struct engine_event *event)
 {
     (void)event;
-    refuse_in_state(engine, "migrate-recover", "only a postcopy-paused migration can be recovered");
+    refuse_in_state(engine, "migrate-recover",
+                    "only a postcopy-paused migration can be recovered, or one whose source does "
+                    "not know yet that it is complete");
 }

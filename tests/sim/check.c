@@ -180,6 +180,16 @@ static void check_end(struct sim *sim)
     }
 }
 
+/* The operator sees to it that somebody listens when the source comes back. */
+static void listen_again(struct sim *sim)
+{
+    bool is_complete = sim->side[SIM_DEST].engine.status == BATON_STATUS_COMPLETED;
+
+    if (!sim->side[SIM_DEST].listening)
+        SIM_WANT(sim, !sim_order(sim, SIM_DEST,
+                                 is_complete ? ENGINE_EVENT_RECOVER : ENGINE_EVENT_INCOMING));
+}
+
 void sim_settle(struct sim *sim)
 {
     heal(sim);
@@ -193,6 +203,7 @@ void sim_settle(struct sim *sim)
         }
         status = sim->side[SIM_SOURCE].engine.status;
         if (status == BATON_STATUS_POSTCOPY_PAUSED) {
+            listen_again(sim);
             SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_RESUME));
             continue;
         }

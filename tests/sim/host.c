@@ -152,9 +152,8 @@ static void finish_end(struct sim *sim, unsigned index, uint64_t id, bool droppe
 static void put_message(struct sim *sim, unsigned index, const struct engine_action *action)
 {
     struct sim_link *link = sim_link_by_id(sim, action->link);
-    unsigned count = action->message == ENGINE_MESSAGE_BITMAP_REQUESTS
-                         ? sim->side[index].pages.block_count
-                         : 1;
+    unsigned count =
+        action->message == ENGINE_MESSAGE_BITMAP_REQUESTS ? sim->side[index].pages.block_count : 1;
 
     if (!link) {
         sim_fail(sim, "SEND %s without a link", engine_message_name(action->message));
@@ -389,7 +388,7 @@ static void step(struct sim *sim, unsigned index, const struct engine_event *eve
         side->order_done = true;
         if (out.verdict)
             sim_trace(sim, index, "    refused: %s", out.refusal);
-        else if (event->type == ENGINE_EVENT_INCOMING)
+        else if (event->type == ENGINE_EVENT_INCOMING || event->type == ENGINE_EVENT_RECOVER)
             side->listening = true;
     }
     for (unsigned i = 0; i < out.count && !sim->failed; i++)

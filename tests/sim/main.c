@@ -86,8 +86,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--cut") == 0 && value)
             cut = argv[++i];
         else {
-            fprintf(stderr, "usage: sim [--stories | --list | --story NAME | --sweep | --random N | "
-                            "--seed N | --case WAY [--cut CUTS]]\n");
+            fprintf(stderr,
+                    "usage: sim [--stories | --list | --story NAME | --sweep | --random N | "
+                    "--seed N | --case WAY [--cut CUTS]]\n");
             return 2;
         }
     }

@@ -66,9 +66,9 @@ static void order_something(struct sim *sim)
     static const enum engine_event_type at_source[] = {
         ENGINE_EVENT_MIGRATE, ENGINE_EVENT_RESUME, ENGINE_EVENT_RESUME, ENGINE_EVENT_START_POSTCOPY,
         ENGINE_EVENT_PAUSE,   ENGINE_EVENT_CANCEL, ENGINE_EVENT_STOP,   ENGINE_EVENT_CONT};
-    static const enum engine_event_type at_dest[] = {
-        ENGINE_EVENT_INCOMING, ENGINE_EVENT_RECOVER, ENGINE_EVENT_PAUSE,
-        ENGINE_EVENT_CANCEL,   ENGINE_EVENT_STOP,    ENGINE_EVENT_CONT};
+    static const enum engine_event_type at_dest[] = {ENGINE_EVENT_INCOMING, ENGINE_EVENT_RECOVER,
+                                                     ENGINE_EVENT_PAUSE,    ENGINE_EVENT_CANCEL,
+                                                     ENGINE_EVENT_STOP,     ENGINE_EVENT_CONT};
 
     if (sim_random(sim, 3))
         sim_order(sim, SIM_SOURCE, at_source[sim_random(sim, 8)]);

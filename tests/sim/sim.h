@@ -29,7 +29,7 @@
 #define SIM_MS UINT64_C(1000000)
 #define SIM_S UINT64_C(1000000000)
 
-enum { SIM_SOURCE, SIM_DEST, SIM_OTHER };  /* sides; a role is the engine's affair */
+enum { SIM_SOURCE, SIM_DEST, SIM_OTHER }; /* sides; a role is the engine's affair */
 enum { SIM_TO_DEST = 1, SIM_TO_SOURCE = 2, SIM_BOTH = 3 }; /* directions of a link, as a mask */
 
 /* What travels on the wire: the engine's messages, and what the data threads send by themselves. */
@@ -101,8 +101,8 @@ struct sim_end {
 
 struct sim_link {
     uint64_t id;
-    struct sim_end end[2];       /* 0: who dialed */
-    struct sim_queue flight[2];  /* on the way, from end i */
+    struct sim_end end[2];      /* 0: who dialed */
+    struct sim_queue flight[2]; /* on the way, from end i */
     uint64_t last_arrival_ns[2];
     unsigned dead;    /* mask: what is written in that direction vanishes */
     unsigned blocked; /* mask: writing in that direction hangs */
@@ -146,8 +146,8 @@ struct sim;
 struct sim_trap {
     unsigned wire; /* UINT_MAX: any message, and `count` counts all */
     enum sim_moment moment;
-    unsigned count;  /* fires at the count-th */
-    unsigned cut;    /* directions to cut; 0: only stop the run, for the story to go on */
+    unsigned count; /* fires at the count-th */
+    unsigned cut;   /* directions to cut; 0: only stop the run, for the story to go on */
     bool fired, then_call;
     void (*call)(struct sim *sim, struct sim_link *link);
 };
@@ -166,8 +166,9 @@ struct sim_options {
     bool random_delays; /* of threads, too */
     bool paused;        /* the VM is stopped before the migration */
     bool keep_stopped;
-    bool kill_loses_flight;  /* a killed link loses what it had written */
-    bool dest_never_notices; /* a link that is dead in silence stays half open for the destination */
+    bool kill_loses_flight; /* a killed link loses what it had written */
+    bool
+        dest_never_notices; /* a link that is dead in silence stays half open for the destination */
     bool trace;
 };
 
@@ -188,8 +189,9 @@ struct sim {
     unsigned trap_count;
     uint64_t messages, activity_ns;
     bool stop_run, stopped_by_operator;
-    bool any_run_state; /* stop and cont were ordered at random: `cont` must be possible at the end */
-    uint64_t arm; /* sweep: where the second cut is to be */
+    bool any_run_state; /* stop and cont were ordered at random: `cont` must be possible at the end
+                         */
+    uint64_t arm;       /* sweep: where the second cut is to be */
     unsigned writes_by_guest, reads_by_guest, steps;
     bool failed, quiet;
     char failure[512];

@@ -24,7 +24,7 @@ struct cut {
 
 struct sweep_case {
     enum sim_way way;
-    bool small;      /* a world of few pages, for the many cases with two cuts */
+    bool small;       /* a world of few pages, for the many cases with two cuts */
     unsigned flavour; /* bit 0: the destination never notices silence; 1: a killed link loses what
                          it sent */
     struct cut cut[2];
@@ -122,8 +122,8 @@ static unsigned failures;
 static bool try_case(const struct sweep_case *c)
 {
     struct sim *sim = run_case(c, false);
-    bool all = sim->traps[0].fired && (!c->cut[1].count || sim->trap_count < 2 ||
-                                       sim->traps[1].fired);
+    bool all =
+        sim->traps[0].fired && (!c->cut[1].count || sim->trap_count < 2 || sim->traps[1].fired);
 
     if (sim->failed && failures++ < 10) {
         printf("FAILED: %s\n    replay: ", sim->failure);
