@@ -2,11 +2,23 @@
 /*
  * `baton run` over the fake library, for booting a guest by hand: the same options, but nothing
  * migrates and there is no monitor.
+ *
+ * With VMM_BOOT_CHURN_MS=N in the environment the VM is stopped every N milliseconds, all its
+ * sections are saved, CPUs and devices are reset, and the sections are loaded again: what a
+ * migration does to everything but memory. A guest must not notice. In between, dirty barriers are
+ * asked for.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "cmd/run.h"
+#include "fake_baton.h"
 #include "monitor/qmp.h"
+
+#define MAX_SECTIONS 32
 
 int qmp_server_start(struct vmm_machine *machine, const char *path, struct qmp_server **out,
                      struct baton_error *error)
@@ -18,7 +30,59 @@ void qmp_server_stop(struct qmp_server *server)
 {
 }
 
+static void move_in_place(const struct baton_host_ops *ops, void *host)
+{
+    unsigned count = fake_baton_device_count();
+    uint8_t *bytes[MAX_SECTIONS];
+    size_t length[MAX_SECTIONS];
+    struct baton_error error = {0};
+
+    ops->vm_stop(host);
+    for (unsigned i = 0; i < count; i++)
+        fake_save(fake_baton_device(i), &bytes[i], &length[i]);
+    ops->reset(host);
+    for (unsigned i = 0; i < count; i++) {
+        if (fake_load(fake_baton_device(i), bytes[i], length[i], &error)) {
+            fprintf(stderr, "section %s: %s\n", fake_baton_device(i)->name, error.text);
+            abort();
+        }
+        free(bytes[i]);
+    }
+    ops->vm_start(host);
+}
+
+static void *churn(void *opaque)
+{
+    useconds_t pause_us = *(const useconds_t *)opaque * 1000;
+    const struct baton_host_ops *ops;
+    unsigned rounds = 0;
+    void *host;
+
+    sleep(1); /* the machine is being made */
+    ops = fake_baton_ops(&host);
+    for (;;) {
+        usleep(pause_us);
+        ops->dirty_barrier(host);
+        move_in_place(ops, host);
+        if (++rounds % 1000 == 0)
+            fprintf(stderr, "moved in place %u times\n", rounds);
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
-    return cmd_run(argc, argv);
+    const char *churn_ms = getenv("VMM_BOOT_CHURN_MS");
+    static useconds_t pause_ms;
+    pthread_t thread;
+    int exit_code;
+
+    if (churn_ms) {
+        pause_ms = (useconds_t)atoi(churn_ms);
+        pthread_create(&thread, NULL, churn, &pause_ms);
+    }
+    exit_code = cmd_run(argc, argv);
+    if (churn_ms) /* the thread may be using what is left */
+        _exit(exit_code);
+    return exit_code;
 }
