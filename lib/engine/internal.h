@@ -75,6 +75,8 @@ engine_handler source_precopy_on_cancel, source_paused_on_cancel, source_cancell
     source_cancelling_on_dial_failed, source_cancelling_on_link_rests;
 /* Switchover begins: also called when postcopy is to start at once. */
 void source_begin_switchover(struct engine *engine, bool postcopy);
+/* RUN, and a PING whose PONG proves that it was obeyed. */
+void source_send_run(struct engine *engine);
 /* The VM runs here again, as it did before the switchover. */
 void source_take_back(struct engine *engine);
 void source_complete(struct engine *engine, const char *reason);

@@ -208,8 +208,7 @@ void source_recover_on_resume_ack(struct engine *engine, const struct engine_eve
     pageset_lease(engine->pages, engine->epoch);
     if (engine->source.run != ENGINE_RUN_KNOWN) {
         engine_set_status(engine, BATON_STATUS_POSTCOPY_DEVICE, "recovered; RUN is sent again");
-        engine_send(engine, engine->link, ENGINE_MESSAGE_RUN);
-        engine_send(engine, engine->link, ENGINE_MESSAGE_PING)->value = ENGINE_PING_RUN;
+        source_send_run(engine);
         return;
     }
     engine_set_status(engine, BATON_STATUS_POSTCOPY_ACTIVE, "recovered");

@@ -75,8 +75,15 @@ void source_device_on_ready(struct engine *engine, const struct engine_event *ev
     }
     /* The point of no return: from here on only a writer that says "not one byte of it" undoes
      * this. */
-    engine->deadline_ns = 0;
     engine->source.run = ENGINE_RUN_ORDERED;
+    source_send_run(engine);
+}
+
+void source_send_run(struct engine *engine)
+{
+    /* A link that hangs now is given up: no order could break it, since it is neither
+     * migrate-pause's time yet nor migrate_cancel's any more. */
+    engine->deadline_ns = engine->now_ns + ENGINE_ANSWER_NS;
     engine_send(engine, engine->link, ENGINE_MESSAGE_RUN);
     engine_send(engine, engine->link, ENGINE_MESSAGE_PING)->value = ENGINE_PING_RUN;
 }
@@ -89,6 +96,7 @@ void source_device_on_run_written(struct engine *engine, const struct engine_eve
     /* After precopy every page is there: nothing is left but to hear that it is complete. */
     if (engine->status == BATON_STATUS_DEVICE)
         return;
+    engine->deadline_ns = 0;
     engine_set_status(engine, BATON_STATUS_POSTCOPY_ACTIVE, "the destination may run the VM");
     engine_emit(engine, ENGINE_ACTION_BULK)->value = engine->epoch;
 }

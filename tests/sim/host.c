@@ -122,14 +122,22 @@ static unsigned end_index(const struct sim_link *link, unsigned side)
     return link->end[0].side == side ? 0 : 1;
 }
 
+static void on_kill(struct sim *sim, uint64_t a, uint64_t e)
+{
+    struct sim_link *link = sim->links[a];
+
+    link->end[e].killed = true;
+    sim_rest_if_idle(sim, link, (unsigned)e);
+}
+
+/* The threads notice a moment after the engine has taken the page set's lease back. */
 static void kill_end(struct sim *sim, unsigned index, uint64_t id)
 {
     struct sim_link *link = sim_link_by_id(sim, id);
-    unsigned e = end_index(link, index);
 
     sim->side[index].fault_link = 0;
-    link->end[e].killed = true;
-    sim_rest_if_idle(sim, link, e);
+    sim_after(sim, sim_delay(sim, sim->options.kill_ns), on_kill, link->id - 1,
+              end_index(link, index));
 }
 
 static void finish_end(struct sim *sim, unsigned index, uint64_t id, bool dropped)

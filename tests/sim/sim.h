@@ -163,6 +163,7 @@ struct sim_options {
     unsigned block_count;
     uint64_t block_pages[SIM_MAX_BLOCKS];
     uint64_t latency_ns, jitter_ns;
+    uint64_t kill_ns;   /* until the threads of a link notice that it is killed */
     bool random_delays; /* of threads, too */
     bool paused;        /* the VM is stopped before the migration */
     bool keep_stopped;
@@ -269,8 +270,16 @@ struct sim_story {
     void (*tell)(struct sim *sim);
     struct sim_options options;
 };
-extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[], sim_stories_end[],
-    sim_stories_hello[], sim_stories_operator[], sim_stories_hostile[];
+/* A connection of somebody without an engine: what it says is said with sim_say(). */
+struct sim_link *sim_knock(struct sim *sim, unsigned from, unsigned to);
+void sim_say(struct sim *sim, struct sim_link *link, unsigned end, const struct sim_message *text);
+/* Postcopy has begun at both ends, and half of the pages are on their way. */
+void sim_begin_postcopy(struct sim *sim);
+void sim_want_status(struct sim *sim, enum baton_status source, enum baton_status dest);
+bool sim_has_reason(const struct sim *sim, unsigned side, const char *part);
+extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[],
+    sim_stories_answer[], sim_stories_end[], sim_stories_hello[], sim_stories_operator[],
+    sim_stories_hostile[];
 #define SIM_WANT(sim, condition)                                                                   \
     do {                                                                                           \
         if (!(condition))                                                                          \

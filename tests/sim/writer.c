@@ -231,6 +231,8 @@ static void do_send(struct sim *sim, struct sim_link *link, unsigned index)
     end->jobs->message = NULL;
     if (wire == ENGINE_MESSAGE_BITMAP)
         pageset_snapshot(&side->pages, message->block, message->bits);
+    if (wire == ENGINE_MESSAGE_BITMAP && sim->wrong_bitmap)
+        message->bits[0] = UINT64_MAX;
     if (!sim_write(sim, link, index, message)) {
         sim_lost(sim, link, index, "writing failed");
         sim_writer_drop(end);
