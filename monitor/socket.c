@@ -73,7 +73,7 @@ int qmp_socket_listen(const char *path, uint64_t *device, uint64_t *inode,
         result = baton_error_set(error, errno,
                                  "Cannot make the monitor socket %s: %s; check that its folder "
                                  "exists and may be written",
-                                 path, strerror(errno));
+                                 address.sun_path, strerror(errno));
         close(fd);
         return result;
     }

@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+The command line, from outside: exit codes, words, orders, progress; against Baton's monitor and, if there is one, QEMU's.
+
+Arguments: the baton program (with any `run`), the fake VM, the root of the sources.
+"""
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BATON, FAKE_VM, ROOT = sys.argv[1:4]
+CLIENTS = ["migrate", "postcopy", "pause", "recover", "cancel", "status", "set"]
+
+
+class FakeVm:
+    def __init__(self, path):
+        self.process = subprocess.Popen([FAKE_VM, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def run(*args):
+    done = subprocess.run([BATON, *args], capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+class CommandLine(unittest.TestCase):
+    def test_help(self):
+        code, out, _ = run("--help")
+        self.assertEqual(code, 0)
+        for name in CLIENTS + ["run", "help"]:
+            self.assertRegex(out, r"(?m)^  %s " % name)
+        for name in CLIENTS:
+            code, out, _ = run("help", name)
+            self.assertEqual(code, 0)
+            self.assertIn("Usage: baton " + name, out)
+            self.assertEqual(run(name, "--help")[:2], (0, out))
+        self.assertEqual(run("help", "run"), (0, "run --help\n", ""))
+        self.assertEqual(run("run", "--memory", "1G"), (0, "run --memory 1G\n", ""))
+        self.assertRegex(run("--version")[1], r"^baton \d+\.\d+\.\d+\n$")
+
+    def test_usage(self):
+        for args in ([], ["nope"], ["help", "nope"], ["migrate"], ["migrate", "--qmp", "/x"],
+                     ["migrate", "--qmp", "/x", "a", "b"], ["pause", "--qmp", "/x", "a"],
+                     ["pause", "--qmp"], ["pause", "--bogus"], ["pause", "--json", "--qmp", "/x"],
+                     ["status", "--detach", "--qmp", "/x"], ["pause", "--qmp", "/x", "--timeout", "0"],
+                     ["pause", "--qmp", "/x", "--timeout", "nan"], ["set", "--qmp", "/x"],
+                     ["set", "--qmp", "/x", "a"], ["set", "--qmp", "/x", "a=b"],
+                     ["set", "--qmp", "/x", "a=9999999999G"]):
+            code, out, err = run(*args)
+            self.assertEqual((code, out), (2, ""), args)
+            self.assertTrue(err.startswith("baton") or not args, err)
+
+    def test_documented(self):
+        manual = read("docs/man/baton.1").replace("\\-", "-")
+        sources = [read("cmd/run.c")]
+        sources += [run("help", name)[1] for name in CLIENTS]
+        for text in sources:
+            for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
+                self.assertRegex(manual, r"(?m)%s(?![\w-])" % re.escape(option))
+        for name in CLIENTS + ["run", "help"]:
+            self.assertRegex(manual, r"(?m)^\.(SS|Ss) .*\b%s\b" % name)
+
+
+class Unreachable(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "qmp")
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def refused(self, *words, timeout="5"):
+        begin = time.monotonic()
+        for name in (["status"], ["migrate", "tcp:x:1"]):
+            code, out, err = run(*name, "--qmp", self.path, "--timeout", timeout)
+            self.assertEqual((code, out), (1, ""))
+            for word in words:
+                self.assertIn(word, err)
+        self.assertLess(time.monotonic() - begin, 10)
+
+    def serve(self, sent, stay):
+        """Something that is no monitor: sends `sent` to each client, and stays or goes."""
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(self.path)
+        server.listen(5)
+        kept = []
+
+        def accept():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                kept.append(client)
+                try:
+                    client.sendall(sent)
+                except OSError:  # it has heard enough
+                    pass
+                if not stay:
+                    client.close()
+        threading.Thread(target=accept, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(socket.SHUT_RDWR), server.close(), [c.close() for c in kept]))
+
+    def test_missing(self):
+        self.refused("There is no monitor socket at " + self.path)
+
+    def test_dead(self):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(self.path)
+        self.refused("Nobody listens at")
+
+    def test_long(self):
+        self.path = "x" * 200
+        self.refused("cannot be a monitor's socket")
+
+    def test_silent(self):
+        self.serve(b"", True)
+        self.refused("no greeting within 0.3 s", timeout="0.3")
+
+    def test_other_protocol(self):
+        self.serve(b"SSH-2.0-hello there\r\n", True)
+        self.refused("is not a QMP monitor")
+
+    def test_other_json(self):
+        self.serve(b'{"a": 1}\n', True)
+        self.refused("sends no greeting")
+
+    def test_rubbish(self):
+        self.serve(b"}}}\n" * 100, True)
+        self.refused("is not a QMP monitor")
+
+    def test_endless(self):
+        self.serve(b"[" * 3000000, True)
+        self.refused("is not a QMP monitor")
+
+    def test_closes(self):
+        self.serve(b"", False)
+        self.refused("closed the connection")
+
+    def test_goes_silent(self):
+        self.serve(b'{"QMP": {"capabilities": []}}\n', True)
+        self.refused("did not answer within 0.3 s", timeout="0.3")
+
+
+class Orders(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "qmp")
+        self.vm = FakeVm(self.path)
+
+    def tearDown(self):
+        self.vm.end()
+        self.folder.cleanup()
+
+    def test_orders(self):
+        for args, order in ((["postcopy"], "postcopy"), (["pause"], "pause"), (["cancel"], "cancel"),
+                            (["recover", "tcp:a:1"], "recover tcp:a:1"),
+                            (["migrate", "--detach", "unix:/x"], "migrate unix:/x"),
+                            (["migrate", "--detach", "--resume", "tcp:a:2"], "migrate tcp:a:2 resume")):
+            self.assertEqual(run(*args, "--qmp", self.path), (0, "", ""))
+            self.assertEqual(self.vm.tell("order"), order)
+        self.vm.tell("refuse first do the other thing")
+        for name in ("postcopy", "pause", "cancel"):
+            self.assertEqual(run(name, "--qmp", self.path),
+                             (1, "", f"baton {name}: first do the other thing\n"))
+        self.assertEqual(run("migrate", "tcp:a:1", "--qmp", self.path)[0], 1)
+
+    def test_set(self):
+        self.assertEqual(run("set", "--qmp", self.path, "postcopy-ram=on", "max-bandwidth=10M",
+                             "downtime-limit=30"), (0, "", ""))
+        client = Monitor(self.path)
+        self.assertIn({"capability": "postcopy-ram", "state": True},
+                      client.call("query-migrate-capabilities"))
+        self.assertEqual(client.call("query-migrate-parameters")["max-bandwidth"], 10 << 20)
+        client.close()
+        code, _, err = run("set", "--qmp", self.path, "foo=on")
+        self.assertEqual(code, 1)
+        self.assertIn("does not accept value 'foo'", err)
+
+    def follow(self, steps, *args, terminal=False):
+        """Runs `baton migrate` and, once the order has come, takes the VM through the steps."""
+        if terminal:
+            master, slave = pty.openpty()
+        process = subprocess.Popen([BATON, "migrate", "--qmp", self.path, "tcp:a:1", *args], text=True,
+                                   stdout=slave if terminal else subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=dict(os.environ, TERM="xterm"))
+        deadline = time.monotonic() + 10
+        while not self.vm.tell("order").startswith("migrate"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        for step in steps:
+            if step == "die":
+                self.vm.process.kill()
+            else:
+                self.assertEqual(self.vm.tell(step), "ok")
+            time.sleep(0.25)
+        if terminal:
+            os.close(slave)
+            out = b""
+            try:
+                while chunk := os.read(master, 4096):
+                    out += chunk
+            except OSError:
+                pass
+            os.close(master)
+            out = out.decode()
+        err = process.communicate(timeout=20)
+        return process.returncode, out if terminal else err[0], err[1]
+
+    def test_completes(self):
+        self.vm.tell("numbers")
+        code, out, err = self.follow(["enter source setup", "enter source active",
+                                      "enter source postcopy-active", "enter source completed"])
+        self.assertEqual((code, err), (0, ""))
+        lines = out.splitlines()
+        self.assertIn("active: 420.0 MiB sent, 100.0 MiB of 512.0 MiB left, 110.0 MiB/s, 909 ms to go", lines)
+        self.assertEqual([line.split(":")[0] for line in lines[:-1]], ["setup", "active", "postcopy-active"])
+        self.assertEqual(lines[-1], "completed in 30.1 s, downtime 45 ms, paused for 12.3 s (2 times), 420.0 MiB sent")
+
+    def test_terminal(self):
+        self.vm.tell("numbers")
+        code, out, _ = self.follow(["enter source active", "enter source completed"], terminal=True)
+        self.assertEqual(code, 0)
+        self.assertIn("\r\x1b[Kactive: 420.0 MiB sent", out)
+        self.assertIn("\r\x1b[Kcompleted in", out)
+
+    def test_fails(self):
+        code, out, _ = self.follow(["enter source setup", "error nobody listens there", "enter source failed"])
+        self.assertEqual(code, 3)
+        self.assertIn("The migration failed: nobody listens there", out)
+
+    def test_cancelled(self):
+        code, out, _ = self.follow(["enter source active", "enter source cancelling", "enter source cancelled"])
+        self.assertEqual(code, 3)
+        self.assertIn("The migration was cancelled", out)
+
+    def test_pauses(self):
+        code, out, _ = self.follow(["enter source postcopy-active", "explain The cable is out. Put it in.",
+                                    "enter source postcopy-paused"])
+        self.assertEqual(code, 4)
+        self.assertIn("The cable is out. Put it in.", out)
+
+    def test_resumes(self):
+        self.vm.tell("enter source postcopy-paused")
+        time.sleep(0.6)
+        self.vm.tell("numbers")  # sets the time in the state, too
+        code, _, _ = self.follow(["enter source postcopy-recover", "enter source completed"], "--resume")
+        self.assertEqual(code, 0)
+
+    def test_resume_fails(self):
+        self.vm.tell("enter source postcopy-paused")
+        code, _, _ = self.follow(["enter source postcopy-recover", "enter source postcopy-paused"], "--resume")
+        self.assertEqual(code, 4)
+
+    def test_old_end_is_not_the_new_one(self):
+        self.vm.tell("enter source failed")
+        time.sleep(0.6)
+        self.vm.tell("numbers")
+        code, _, _ = self.follow(["enter source active", "enter source completed"])
+        self.assertEqual(code, 0)
+
+    def test_vm_dies(self):
+        code, _, err = self.follow(["enter source active", "die"])
+        self.assertEqual(code, 1)
+        self.assertIn("closed the connection", err)
+        self.assertIn("the last state seen was active", err)
+
+    def test_status(self):
+        code, out, err = run("status", "--qmp", self.path)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, "State:     no migration\nVM:        runs here (running)\n"
+                              "You may:   send the VM away with `baton migrate`\n")
+        self.vm.tell("enter dest postcopy-paused")
+        self.vm.tell("error the link broke")
+        self.vm.tell("explain 1234 pages are still at the source.")
+        self.vm.tell("numbers")
+        code, out, err = run("status", "--qmp", self.path)
+        self.assertEqual((code, err), (0, ""))
+        for line in ("Role:      destination", "State:     postcopy-paused for ", "Why:       the link broke",
+                     "Explained: 1234 pages are still at the source.",
+                     "Memory:    100.0 MiB of 512.0 MiB left, 110.0 MiB/s",
+                     "Moved:     420.0 MiB (precopy 400.0 MiB, switchover 1.0 MiB, postcopy 19.0 MiB)",
+                     "Pages:     100000 with data, 5000 zero, 17 requested; 4 passes",
+                     "Missing:   1234 pages (4.8 MiB)", "Waiting:   cpu 0 for mach-virt.ram+0x1234000 since 3.2 s",
+                     "Times:     total 30.1 s, down 45.6 ms, paused 12.3 s (2 times, last recovery 120 ms)",
+                     "Faults:    17, half within 120 us, 99 % within 800 us, longest 3.1 ms",
+                     "Listens:   tcp:0.0.0.0:4444", "You may:   here: `baton recover`"):
+            self.assertIn(line, out)
+        code, out, _ = run("status", "--json", "--qmp", self.path)
+        both = json.loads(out)
+        self.assertEqual(both["migrate"]["x-baton-missing-pages"], 1234)
+        self.assertEqual(both["status"]["status"], "running")
+
+    def test_qmp_is_documented(self):
+        page = read("docs/qmp.md")
+        client = Monitor(self.path)
+        for command in client.call("query-commands"):
+            self.assertIn("`%s`" % command["name"], page)
+        for event in ("STOP", "RESUME", "RESET", "SHUTDOWN", "MIGRATION", "MIGRATION_PASS"):
+            self.assertIn("`%s`" % event, page)
+        self.vm.tell("enter dest postcopy-paused")
+        self.vm.tell("explain x")
+        self.vm.tell("numbers")
+        for field in client.call("query-migrate"):
+            self.assertIn("`%s`" % field, page)
+        client.close()
+
+
+class Monitor:
+    """A bare QMP client."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rw")
+        self.file.readline()
+        self.call("qmp_capabilities")
+
+    def call(self, name):
+        self.file.write(json.dumps({"execute": name}))
+        self.file.flush()
+        while True:
+            message = json.loads(self.file.readline())
+            if "event" not in message:
+                return message["return"]
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+@unittest.skipUnless(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
+class StockQemu(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "qmp")
+        self.qemu = subprocess.Popen(["qemu-system-x86_64", "-M", "none", "-display", "none", "-nodefaults",
+                                      "-qmp", f"unix:{self.path},server=on,wait=off"],
+                                     stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.path):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def tearDown(self):
+        self.qemu.terminate()
+        self.qemu.wait(10)
+        self.folder.cleanup()
+
+    def test_all(self):
+        code, out, _ = run("status", "--qmp", self.path)
+        self.assertEqual(code, 0)
+        self.assertIn("State:     no migration\nVM:        runs here (running)", out)
+        self.assertEqual(run("set", "--qmp", self.path, "postcopy-ram=off", "events=on", "max-bandwidth=10M")[0], 0)
+        code, _, err = run("pause", "--qmp", self.path)
+        self.assertEqual(code, 1)
+        self.assertIn("postcopy", err)
+        self.assertEqual(run("recover", "tcp:127.0.0.1:0", "--qmp", self.path)[0], 1)
+        code, out, _ = run("migrate", "tcp:127.0.0.1:1", "--qmp", self.path)
+        self.assertEqual(code, 3)
+        self.assertIn("Connection refused", out)
+        self.assertEqual(run("migrate", "nonsense", "--qmp", self.path)[0], 1)
+        code, out, _ = run("migrate", "exec:cat >/dev/null", "--qmp", self.path)
+        self.assertEqual(code, 0)
+        self.assertIn("completed in", out)
+        code, out, _ = run("status", "--qmp", self.path)
+        self.assertIn("Role:      source\nState:     completed\nVM:        does not run here (postmigrate)", out)
+        self.assertEqual(run("status", "--json", "--qmp", self.path)[0], 0)
+
+    def test_one_client_at_a_time(self):
+        holder = Monitor(self.path)
+        code, _, err = run("status", "--qmp", self.path, "--timeout", "0.5")
+        self.assertEqual(code, 1)
+        self.assertIn("it may be serving another client", err)
+        holder.close()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
