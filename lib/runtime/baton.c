@@ -6,6 +6,7 @@
 #include "baton/baton.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -186,8 +187,15 @@ void baton_ram_ensure(struct baton *baton, unsigned waiter, unsigned block, uint
     if (baton_ram_is_present(baton, block, offset, 1))
         return;
     waiters_begin(&baton->waiters, waiter, block, offset, runtime_now_ns());
-    /* The kernel stops us here until the page has been placed. */
-    (void)baton_guest_load_u8(baton->ram.blocks[block].host + offset);
+    /*
+     * The kernel stops us at the load until the page has been placed, and lets us go just before
+     * it is known to be received. That rest is waited for too: a caller that came back at once
+     * would find the page missing still, and each of its tries would count as a wait of no time.
+     */
+    do {
+        (void)baton_guest_load_u8(baton->ram.blocks[block].host + offset);
+        sched_yield();
+    } while (!baton_ram_is_present(baton, block, offset, 1));
     waited_ns = waiters_end(&baton->waiters, waiter, runtime_now_ns());
     latency_add(&baton->fault_latency, waited_ns);
 }
