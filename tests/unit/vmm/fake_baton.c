@@ -24,15 +24,21 @@ struct baton {
     bool want_running, running, quit;
 };
 
-static struct baton *newest;
+static struct baton *_Atomic newest;
 static atomic_bool refuse_quit, vm_may_not_run, pages_missing;
 static atomic_uint marks;
+static void (*on_free)(void);
 
 void fake_baton_plan(const struct fake_baton_plan *plan)
 {
     atomic_store(&refuse_quit, plan->refuse_quit);
     atomic_store(&vm_may_not_run, plan->vm_may_not_run);
     atomic_store(&pages_missing, plan->pages_missing);
+}
+
+void fake_baton_on_free(void (*hook)(void))
+{
+    on_free = hook;
 }
 
 unsigned fake_baton_marks(void)
@@ -52,8 +58,10 @@ unsigned fake_baton_device_count(void)
 
 const struct baton_host_ops *fake_baton_ops(void **host)
 {
-    *host = newest->host;
-    return newest->ops;
+    struct baton *baton = newest;
+
+    *host = baton ? baton->host : NULL;
+    return baton ? baton->ops : NULL;
 }
 
 static void *work(void *opaque)
@@ -90,7 +98,8 @@ int baton_new(const struct baton_config *config, struct baton **out, struct bato
     pthread_mutex_init(&baton->lock, NULL);
     pthread_cond_init(&baton->changed, NULL);
     pthread_create(&baton->worker, NULL, work, baton);
-    *out = newest = baton;
+    *out = baton;
+    newest = baton;
     return 0;
 }
 
@@ -98,6 +107,8 @@ void baton_free(struct baton *baton)
 {
     if (!baton)
         return;
+    if (on_free)
+        on_free();
     pthread_mutex_lock(&baton->lock);
     baton->quit = true;
     pthread_cond_signal(&baton->changed);

@@ -33,10 +33,13 @@ struct fake_baton_plan {
 void fake_baton_plan(const struct fake_baton_plan *plan);
 unsigned fake_baton_marks(void); /* calls of baton_ram_mark_dirty so far */
 
-/* The devices and operations of the last object made. */
+/* The devices and operations of the last object made; NULL before the first. */
 const struct baton_device *fake_baton_device(unsigned index);
 unsigned fake_baton_device_count(void);
 const struct baton_host_ops *fake_baton_ops(void **host);
+
+/* Called at the beginning of baton_free(): what a test started on the object has to end. */
+void fake_baton_on_free(void (*hook)(void));
 
 /* One device's section; the caller frees the bytes. */
 void fake_save(const struct baton_device *device, uint8_t **bytes, size_t *length_bytes);

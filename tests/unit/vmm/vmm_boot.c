@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,9 @@
 #include "monitor/qmp.h"
 
 #define MAX_SECTIONS 32
+
+static pthread_t churn_thread;
+static atomic_bool ended;
 
 int qmp_server_start(struct vmm_machine *machine, const char *path, struct qmp_server **out,
                      struct baton_error *error)
@@ -58,9 +62,10 @@ static void *churn(void *opaque)
     unsigned rounds = 0;
     void *host;
 
+    while (!(ops = fake_baton_ops(&host)) && !atomic_load(&ended))
+        usleep(1000);
     sleep(1); /* the machine is being made */
-    ops = fake_baton_ops(&host);
-    for (;;) {
+    while (!atomic_load(&ended)) {
         usleep(pause_us);
         ops->dirty_barrier(host);
         move_in_place(ops, host);
@@ -70,19 +75,21 @@ static void *churn(void *opaque)
     return NULL;
 }
 
+static void end_churn(void)
+{
+    atomic_store(&ended, true);
+    pthread_join(churn_thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
     const char *churn_ms = getenv("VMM_BOOT_CHURN_MS");
     static useconds_t pause_ms;
-    pthread_t thread;
-    int exit_code;
 
     if (churn_ms) {
         pause_ms = (useconds_t)atoi(churn_ms);
-        pthread_create(&thread, NULL, churn, &pause_ms);
+        fake_baton_on_free(end_churn);
+        pthread_create(&churn_thread, NULL, churn, &pause_ms);
     }
-    exit_code = cmd_run(argc, argv);
-    if (churn_ms) /* the thread may be using what is left */
-        _exit(exit_code);
-    return exit_code;
+    return cmd_run(argc, argv);
 }
