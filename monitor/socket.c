@@ -78,8 +78,8 @@ int qmp_socket_listen(const char *path, uint64_t *device, uint64_t *inode,
         return result;
     }
     if (listen(fd, 16) < 0 || lstat(path, &status) < 0) {
-        result = baton_error_set(error, errno, "Cannot listen at the monitor socket %s: %s", path,
-                                 strerror(errno));
+        result = baton_error_set(error, errno, "Cannot listen at the monitor socket %s: %s",
+                                 address.sun_path, strerror(errno));
         unlink(path);
         close(fd);
         return result;
