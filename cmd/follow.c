@@ -121,10 +121,10 @@ static void print_completed(const struct migration *migration)
 
     printf("completed in %s", words_ms(migration->total_ms, time));
     if (migration->has_downtime)
-        printf(", downtime %s", words_ms(migration->downtime_ms, down));
+        printf(", downtime %s", words_us(migration->downtime_us, down));
     if (migration->pauses)
-        printf(", paused for %s (%llu times)", words_ms(migration->paused_ms, paused),
-               (unsigned long long)migration->pauses);
+        printf(", paused for %s (%llu %s)", words_ms(migration->paused_ms, paused),
+               (unsigned long long)migration->pauses, migration->pauses == 1 ? "time" : "times");
     printf(", %s sent\n", words_bytes(migration->transferred_bytes, sent));
 }
 

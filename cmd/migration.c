@@ -42,7 +42,9 @@ void migration_read(json_t *json, struct migration *out)
         .transferred_bytes = migration_number(ram, "transferred"),
         .bytes_per_s = mbps > 0 ? mbps * 1000000.0 / 8.0 : 0,
         .total_ms = migration_number(json, "total-time"),
-        .downtime_ms = migration_number(json, "downtime"),
+        .downtime_us = json_object_get(json, "x-baton-downtime-us")
+                           ? migration_number(json, "x-baton-downtime-us")
+                           : migration_number(json, "downtime") * 1000,
         .has_downtime = json_object_get(json, "downtime") != NULL,
         .state_ms = migration_number(json, "x-baton-state-time"),
         .paused_ms = migration_number(json, "x-baton-paused-time"),

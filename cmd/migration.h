@@ -23,7 +23,7 @@ struct migration {
     bool is_baton; /* told by a Baton: the fields in the second half mean something */
     uint64_t total_bytes, remaining_bytes, transferred_bytes;
     double bytes_per_s;
-    uint64_t total_ms, downtime_ms;
+    uint64_t total_ms, downtime_us;
     bool has_downtime;
     uint64_t state_ms, paused_ms, pauses;
 };

@@ -47,7 +47,7 @@ static const struct advice advices[] = {
     {"none", MIGRATION_ROLE_UNKNOWN, "send the VM away with `baton migrate`"},
     {"none", MIGRATION_ROLE_SOURCE, "send the VM away with `baton migrate`"},
     {"setup", MIGRATION_ROLE_SOURCE, "here: `baton cancel`"},
-    {"setup", MIGRATION_ROLE_DEST, "at the source: `baton cancel`"},
+    {"setup", MIGRATION_ROLE_DEST, "wait for the source, where `baton migrate` sends the VM here"},
     {"active", MIGRATION_ROLE_SOURCE,
      "here: `baton postcopy` if postcopy-ram is on, `baton cancel`"},
     {"active", MIGRATION_ROLE_DEST, "at the source: `baton postcopy` or `baton cancel`"},
@@ -112,7 +112,9 @@ static void print_head(const struct migration *migration, enum migration_role ro
                json_is_true(json_object_get(migration->json, "x-baton-vm-may-run")) ? "may"
                                                                                     : "may not");
     printf("\n");
-    if (migration->error_desc) {
+    if (migration->error_desc &&
+        !(migration->explain &&
+          strncmp(migration->explain, migration->error_desc, strlen(migration->error_desc)) == 0)) {
         line("Why:");
         printf("%s\n", migration->error_desc);
     }
@@ -148,10 +150,8 @@ static void print_times(const struct migration *migration)
         return;
     line("Times:");
     printf("total %s", words_ms(migration->total_ms, buffer));
-    if (has(json, "x-baton-downtime-us"))
-        printf(", down %s", words_us(migration_number(json, "x-baton-downtime-us"), buffer));
-    else if (migration->has_downtime)
-        printf(", down %s", words_ms(migration->downtime_ms, buffer));
+    if (migration->has_downtime)
+        printf(", down %s", words_us(migration->downtime_us, buffer));
     if (migration->pauses) {
         printf(", paused %s", words_ms(migration->paused_ms, buffer));
         printf(" (%llu %s", (unsigned long long)migration->pauses,
@@ -164,7 +164,19 @@ static void print_times(const struct migration *migration)
     printf("\n");
 }
 
-static void print_memory(const struct migration *migration)
+static void print_moved(const struct migration *migration, const json_t *ram)
+{
+    char buffer[WORDS_BYTES];
+
+    line("Moved:");
+    printf("%s", words_bytes(migration->transferred_bytes, buffer));
+    printf(" (precopy %s", words_bytes(migration_number(ram, "precopy-bytes"), buffer));
+    printf(", switchover %s", words_bytes(migration_number(ram, "downtime-bytes"), buffer));
+    printf(", postcopy %s)\n", words_bytes(migration_number(ram, "postcopy-bytes"), buffer));
+}
+
+/* A destination counts as moved only what it sends itself: nothing that people ask for. */
+static void print_memory(const struct migration *migration, bool here_sends)
 {
     const json_t *json = migration->json, *ram = json_object_get(json, "ram");
     uint64_t missing_pages = migration_number(json, "x-baton-missing-pages");
@@ -175,14 +187,11 @@ static void print_memory(const struct migration *migration)
         line("Memory:");
         printf("%s of ", words_bytes(migration->remaining_bytes, buffer));
         printf("%s left", words_bytes(migration->total_bytes, buffer));
-        if (migration->bytes_per_s >= 1.0)
+        if (here_sends && migration->remaining_bytes && migration->bytes_per_s >= 1.0)
             printf(", %s/s", words_bytes((uint64_t)migration->bytes_per_s, buffer));
         printf("\n");
-        line("Moved:");
-        printf("%s", words_bytes(migration->transferred_bytes, buffer));
-        printf(" (precopy %s", words_bytes(migration_number(ram, "precopy-bytes"), buffer));
-        printf(", switchover %s", words_bytes(migration_number(ram, "downtime-bytes"), buffer));
-        printf(", postcopy %s)\n", words_bytes(migration_number(ram, "postcopy-bytes"), buffer));
+        if (here_sends)
+            print_moved(migration, ram);
         line("Pages:");
         printf("%llu with data, %llu zero, %llu requested; %llu passes\n",
                (unsigned long long)migration_number(ram, "normal"),
@@ -236,12 +245,13 @@ static void print_block(json_t *status, json_t *migrate)
     migration_read(migrate, &migration);
     role = role_of(&migration, run_state);
     print_head(&migration, role, run_state, running);
-    print_memory(&migration);
+    print_memory(&migration, role != MIGRATION_ROLE_DEST);
     print_waiters(migrate);
     print_times(&migration);
     print_faults(migrate);
     print_addresses(migrate);
-    print_advice(&migration, role);
+    if (!migration.explain) /* which says it better */
+        print_advice(&migration, role);
 }
 
 int cmd_status(int argc, char **argv)
