@@ -97,6 +97,18 @@ static void remember_given_up(struct engine *engine)
     memcpy(entry->source_nonce, engine->dest.source_nonce, ENGINE_ID_BYTES);
 }
 
+/* Something that only we know went wrong: tell the source why before the link goes. */
+void dest_give_up_link(struct engine *engine, const char *before, const char *reason)
+{
+    struct engine_action *fault;
+
+    engine_note_reason(engine, before, reason);
+    fault = engine_send(engine, engine->link, ENGINE_MESSAGE_FAULT);
+    for (unsigned i = 0; i < sizeof(fault->reason); i++)
+        fault->reason[i] = engine->reason[i];
+    engine_finish_link(engine);
+}
+
 void dest_abandon_session(struct engine *engine, enum baton_status status, const char *reason)
 {
     struct engine_dest *dest = &engine->dest;

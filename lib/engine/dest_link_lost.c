@@ -16,7 +16,12 @@
 
 void dest_any_on_link_lost(struct engine *engine, const struct engine_event *event)
 {
-    engine_quiesce(engine, "the link to the source broke", event->reason);
+    /* The link still carries, it is its bytes that make no sense: before READY the source is told
+     * why, and the session ends. */
+    if (event->ok && !engine->dest.ready && engine->status != BATON_STATUS_COMPLETED)
+        dest_give_up_link(engine, "the destination refuses the stream", event->reason);
+    else
+        engine_quiesce(engine, "the link to the source broke", event->reason);
 }
 
 void dest_any_on_timeout(struct engine *engine, const struct engine_event *event)

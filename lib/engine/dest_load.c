@@ -10,22 +10,10 @@
  */
 #include "engine/internal.h"
 
-/* Something that only we know went wrong: tell the source why before the link goes. */
-static void give_up_link(struct engine *engine, const char *before, const char *reason)
-{
-    struct engine_action *fault;
-
-    engine_note_reason(engine, before, reason);
-    fault = engine_send(engine, engine->link, ENGINE_MESSAGE_FAULT);
-    for (unsigned i = 0; i < sizeof(fault->reason); i++)
-        fault->reason[i] = engine->reason[i];
-    engine_finish_link(engine);
-}
-
 void dest_active_on_advise(struct engine *engine, const struct engine_event *event)
 {
     if (!event->ok)
-        give_up_link(engine, "postcopy is not possible at the destination", event->reason);
+        dest_give_up_link(engine, "postcopy is not possible at the destination", event->reason);
 }
 
 void dest_active_on_ram_start(struct engine *engine, const struct engine_event *event)
@@ -54,14 +42,15 @@ void dest_active_on_discard(struct engine *engine, const struct engine_event *ev
 void dest_active_on_faults_ready(struct engine *engine, const struct engine_event *event)
 {
     if (!event->ok)
-        give_up_link(engine, "missing pages cannot be caught at the destination", event->reason);
+        dest_give_up_link(engine, "missing pages cannot be caught at the destination",
+                          event->reason);
 }
 
 void dest_active_on_package(struct engine *engine, const struct engine_event *event)
 {
     engine->dest.precopy = event->precopy;
     if (event->precopy && !pageset_is_full(engine->pages)) {
-        give_up_link(engine, "the stream ended although pages are missing", event->reason);
+        dest_give_up_link(engine, "the stream ended although pages are missing", event->reason);
         return;
     }
     if (!event->precopy)
@@ -75,7 +64,7 @@ void dest_device_on_loaded(struct engine *engine, const struct engine_event *eve
     struct engine_action *ready;
 
     if (!event->ok) {
-        give_up_link(engine, "the device state could not be loaded", event->reason);
+        dest_give_up_link(engine, "the device state could not be loaded", event->reason);
         return;
     }
     engine->dest.start_on_run = event->vm_was_running;

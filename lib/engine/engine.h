@@ -147,7 +147,8 @@ struct engine_event {
     /* A sentence that explains the event (LINK_LOST, DIAL_FAILED, FAULT, failed results); may be
      * NULL. */
     const char *reason;
-    bool ok; /* PREPARED, FAULTS_READY, LOADED; HELLO_SOURCE: the stream fits this machine */
+    bool ok; /* PREPARED, FAULTS_READY, LOADED: it went well; HELLO_SOURCE: the stream fits this
+                machine; LINK_LOST: a last word can be written */
     bool run_written; /* LINK_RESTS: at least one byte of RUN was given to the kernel */
     bool
         has_header; /* HELLO_SOURCE: the link began with a stream header, as a new migration does */

@@ -98,6 +98,8 @@ void dest_adopt_pending(struct engine *engine);
 /* The session ends before RUN: everything back to empty, ready for another try. */
 void dest_abandon_session(struct engine *engine, enum baton_status status, const char *reason);
 void dest_complete(struct engine *engine);
+/* Before READY: tells the source why, and ends the link, which ends the session. */
+void dest_give_up_link(struct engine *engine, const char *before, const char *reason);
 enum engine_peer_state dest_peer_state(const struct engine *engine);
 
 #endif

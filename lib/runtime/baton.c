@@ -307,10 +307,14 @@ int baton_cont(struct baton *baton, struct baton_error *error)
 static bool is_under_way(struct baton *baton)
 {
     enum baton_status status;
+    enum baton_role role;
 
     pthread_mutex_lock(&baton->info_lock);
     status = baton->picture.status;
+    role = baton->picture.role;
     pthread_mutex_unlock(&baton->info_lock);
+    if (role == BATON_ROLE_DEST && status == BATON_STATUS_SETUP)
+        return false; /* listening, nobody has come */
     return status != BATON_STATUS_NONE && status != BATON_STATUS_FAILED &&
            status != BATON_STATUS_COMPLETED && status != BATON_STATUS_CANCELLED;
 }

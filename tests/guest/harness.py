@@ -244,8 +244,14 @@ class Vm:
         return self.qmp.command("query-migrate")
 
     def address(self):
-        """Where the destination listens, as a URI."""
-        return self.info()["x-baton-addresses"][0]
+        """Where the destination listens, as a URI; it may just be about to."""
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline:
+            addresses = self.info().get("x-baton-addresses")
+            if addresses:
+                return addresses[0]
+            time.sleep(0.01)
+        raise Failed(f"{self.name} does not listen")
 
     def ready(self, limit_s=LIMIT_S):
         self.console.wait(r"memcheck: ready", limit_s=limit_s)
