@@ -13,11 +13,15 @@
  * dates after the order, or that follows another state, or that still stands after STALE_MS.
  * Standing still at the source is no reason to give up: only the states say when it is over.
  *
+ * A QEMU serves one monitor client at a time: between two looks the connection is given up, so that
+ * others (`baton postcopy`) get in, and a look that finds another client there is tried again.
+ *
  * Failure: when the monitor goes away the migration goes on without us, or has ended; that is said,
  * with the last event, if one came.
  */
 #include "cmd/follow.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,9 +34,12 @@
 #define POLL_MS 200u
 #define LINE_EVERY_MS 5000u
 #define STALE_MS 5000u
+#define PATIENCE 6u /* looks in a row that may time out */
 
 struct follow {
     const struct cmd_options *options;
+    struct qmp_client *client; /* NULL between two looks at a QEMU */
+    unsigned timeouts;         /* in a row */
     bool terminal;
     bool line_open; /* the terminal's line holds progress */
     bool moved;     /* another state than the first has been seen */
@@ -173,11 +180,10 @@ static int ending(struct follow *follow, const struct migration *migration)
     return CMD_FAILED;
 }
 
-static int lost_contact(struct follow *follow, struct qmp_client *client,
-                        const struct baton_error *error)
+static int lost_contact(struct follow *follow, const struct baton_error *error)
 {
     close_line(follow);
-    if (strcmp(qmp_client_last_status(client), "completed") == 0) {
+    if (follow->client && strcmp(qmp_client_last_status(follow->client), "completed") == 0) {
         printf("completed; the monitor has gone since\n");
         return CMD_DONE;
     }
@@ -189,30 +195,60 @@ static int lost_contact(struct follow *follow, struct qmp_client *client,
     return CMD_ERROR;
 }
 
+static void hang_up(struct follow *follow)
+{
+    qmp_client_close(follow->client);
+    follow->client = NULL;
+}
+
+/* One look; NULL with the error filled. */
+static json_t *ask(struct follow *follow, struct baton_error *error)
+{
+    const struct cmd_options *options = follow->options;
+
+    if (!follow->client &&
+        qmp_client_open(options->qmp, options->timeout_ms, &follow->client, error) < 0)
+        return NULL;
+    return qmp_client_call(follow->client, "query-migrate", NULL, false, error);
+}
+
+static int look(struct follow *follow)
+{
+    struct baton_error error = {0};
+    struct migration migration;
+    json_t *answer = ask(follow, &error);
+    int code;
+
+    if (!answer && error.code == ETIMEDOUT && ++follow->timeouts < PATIENCE) {
+        hang_up(follow);
+        return -1;
+    }
+    if (!answer)
+        return lost_contact(follow, &error);
+    follow->timeouts = 0;
+    migration_read(answer, &migration);
+    code = ending(follow, &migration);
+    if (code < 0 && follow->moved)
+        show(follow, &migration);
+    if (!migration.is_baton)
+        hang_up(follow);
+    json_decref(answer);
+    return code;
+}
+
 int follow_migration(struct qmp_client *client, const struct cmd_options *options,
                      uint64_t begin_ms)
 {
     const struct timespec rest = {.tv_nsec = POLL_MS * 1000000};
     const char *term = getenv("TERM");
     struct follow follow = {.options = options,
+                            .client = client,
                             .terminal = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0,
                             .begin_ms = begin_ms};
+    int code;
 
-    for (;;) {
-        struct baton_error error = {0};
-        struct migration migration;
-        json_t *answer = qmp_client_call(client, "query-migrate", NULL, false, &error);
-        int code;
-
-        if (!answer)
-            return lost_contact(&follow, client, &error);
-        migration_read(answer, &migration);
-        code = ending(&follow, &migration);
-        if (code < 0 && follow.moved)
-            show(&follow, &migration);
-        json_decref(answer);
-        if (code >= 0)
-            return code;
+    while ((code = look(&follow)) < 0)
         nanosleep(&rest, NULL);
-    }
+    qmp_client_close(follow.client);
+    return code;
 }

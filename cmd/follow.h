@@ -15,7 +15,7 @@ uint64_t follow_now_ms(void);
 
 /*
  * Shows how a migration goes until it ends or pauses; returns the exit code. `begin_ms` is from
- * before it was ordered: what ended before that was another one.
+ * before it was ordered: what ended before that was another one. The client is taken over.
  */
 int follow_migration(struct qmp_client *client, const struct cmd_options *options,
                      uint64_t begin_ms);

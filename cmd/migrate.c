@@ -28,6 +28,7 @@ int cmd_migrate(int argc, char **argv)
     struct qmp_client *client;
     json_t *arguments, *answer;
     uint64_t begin_ms;
+    bool accepted;
     int code =
         cmd_parse(argc, argv, CMD_TAKES_URI | CMD_TAKES_DETACH | CMD_TAKES_RESUME, help, &options);
 
@@ -42,13 +43,12 @@ int cmd_migrate(int argc, char **argv)
         json_object_set_new(arguments, "resume", json_true());
     begin_ms = follow_now_ms();
     answer = qmp_client_call(client, "migrate", arguments, false, &error);
-    if (!answer) {
-        cmd_complain(argv[0], "%s", error.text);
-        code = CMD_ERROR;
-    } else {
-        code = options.detach ? CMD_DONE : follow_migration(client, &options, begin_ms);
-    }
+    accepted = answer != NULL;
     json_decref(answer);
+    if (accepted && !options.detach)
+        return follow_migration(client, &options, begin_ms);
+    if (!accepted)
+        cmd_complain(argv[0], "%s", error.text);
     qmp_client_close(client);
-    return code;
+    return accepted ? CMD_DONE : CMD_ERROR;
 }

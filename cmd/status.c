@@ -86,6 +86,8 @@ static enum migration_role role_of(const struct migration *migration, const char
         return MIGRATION_ROLE_DEST;
     if (strcmp(run_state, "postmigrate") == 0 || strcmp(run_state, "finish-migrate") == 0)
         return MIGRATION_ROLE_SOURCE;
+    if (strncmp(migration->status, "postcopy-", 9) == 0)
+        return MIGRATION_ROLE_DEST; /* the source would be in finish-migrate */
     if (!migration->is_baton && (migration_is(migration, "setup") || has(migration->json, "ram")))
         return MIGRATION_ROLE_SOURCE; /* a QEMU destination tells no numbers */
     return MIGRATION_ROLE_UNKNOWN;
