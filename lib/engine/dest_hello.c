@@ -104,6 +104,13 @@ static bool may_supersede(const struct engine *engine, const struct engine_hello
     return !dest->ready || engine_id_equal(dest->session, hello->voids_session);
 }
 
+/* Whether a newer link has said hello before: this one was slow. */
+static bool is_stale(const struct engine *engine, const struct engine_hello *hello)
+{
+    return hello->epoch <= engine->epoch ||
+           (engine->dest.pending_link && hello->epoch <= engine->dest.pending.epoch);
+}
+
 static void wait_for_old_link(struct engine *engine, const struct engine_event *event,
                               const char *reason)
 {
@@ -122,6 +129,9 @@ static void on_new(struct engine *engine, const struct engine_event *event)
     if (!event->has_header || !event->ok)
         refuse_link(engine, event, ENGINE_VERDICT_REFUSED, dest_peer_state(engine),
                     event->reason ? event->reason : "the stream has no header");
+    else if (is_stale(engine, &event->hello))
+        refuse_link(engine, event, ENGINE_VERDICT_STALE_EPOCH, dest_peer_state(engine),
+                    "a newer link has been here already");
     else if (engine->link && may_supersede(engine, &event->hello))
         wait_for_old_link(engine, event, "its source begins a new migration");
     else if (engine->link || !engine->dest.listening)
@@ -200,8 +210,7 @@ static void on_recover(struct engine *engine, const struct engine_event *event)
              !engine_id_equal(hello->nonce, dest->source_nonce))
         refuse_link(engine, event, ENGINE_VERDICT_WRONG_PROCESS, ENGINE_PEER_UNKNOWN_SESSION,
                     "this migration is between other processes");
-    else if (hello->epoch <= engine->epoch ||
-             (dest->pending_link && hello->epoch <= dest->pending.epoch))
+    else if (is_stale(engine, hello))
         refuse_link(engine, event, ENGINE_VERDICT_STALE_EPOCH, dest_peer_state(engine),
                     "a newer link has been here already");
     else if (engine->link)
@@ -214,7 +223,10 @@ void dest_any_on_hello_source(struct engine *engine, const struct engine_event *
 {
     if (event->link == engine->link)
         dest_any_on_unexpected(engine, event);
-    else if (event->hello.epoch == 0 || engine_id_equal(event->hello.session, no_id))
+    else if (event->link == engine->dest.pending_link) {
+        engine->dest.pending_link = 0;
+        drop(engine, event->link, "a second hello on the same link");
+    } else if (event->hello.epoch == 0 || engine_id_equal(event->hello.session, no_id))
         refuse_link(engine, event, ENGINE_VERDICT_REFUSED, dest_peer_state(engine),
                     "a hello without a session or an epoch");
     else if (event->hello.intent == ENGINE_INTENT_NEW)
