@@ -62,7 +62,14 @@ void dest_completed_on_bye(struct engine *engine, const struct engine_event *eve
 void dest_completed_on_cancel(struct engine *engine, const struct engine_event *event)
 {
     (void)event;
+    if (!engine->dest.listening)
+        return;
     end_lingering(engine);
+    /* A link that is left may be half open, and would keep this side in its role for ever. */
+    if (!engine->link)
+        engine_emit(engine, ENGINE_ACTION_RELEASE);
+    else if (!engine->link_dying)
+        engine_finish_link(engine);
 }
 
 /* Lingering was ended, or its address is not reachable any more, before the source knew: without
@@ -82,7 +89,7 @@ void dest_completed_on_link_rests(struct engine *engine, const struct engine_eve
     engine->link_dying = false;
     engine->deadline_ns = 0;
     engine_clear_reason(engine);
-    if (engine->dest.said_bye)
+    if (!engine->dest.listening)
         engine_emit(engine, ENGINE_ACTION_RELEASE);
     dest_adopt_pending(engine);
 }
