@@ -53,6 +53,11 @@ void dest_active_on_package(struct engine *engine, const struct engine_event *ev
         dest_give_up_link(engine, "the stream ended although pages are missing", event->reason);
         return;
     }
+    /* Without userfaultfd a missing page would be read as zeros. */
+    if (!engine->dest.faults && !pageset_is_full(engine->pages)) {
+        dest_give_up_link(engine, "pages are missing and none was discarded", event->reason);
+        return;
+    }
     if (!event->precopy)
         engine_set_status(engine, BATON_STATUS_POSTCOPY_DEVICE, "the device state has come");
     engine->times.stopped_ns = engine->now_ns;
