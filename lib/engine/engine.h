@@ -283,8 +283,6 @@ enum engine_run {                     /* what the source knows of RUN */
 struct engine_source {
     uint8_t session[ENGINE_ID_BYTES];
     uint8_t dest_nonce[ENGINE_ID_BYTES];
-    uint8_t taken_back[ENGINE_ID_BYTES]; /* the last session whose RUN was never written; told in
-                                            the next hello */
     enum engine_run run;
     bool proved;          /* the current link's hello was acknowledged */
     bool saw_hello;       /* the current link's peer has said hello */
@@ -297,6 +295,7 @@ struct engine_source {
     bool stream_ended;    /* STREAM_END is in the queue */
     uint64_t barrier;     /* number of the last one sent */
     unsigned bitmaps;     /* blocks whose bitmap came */
+    bool resume_sent;     /* RESUME is out on the current link */
     bool give_up_dial;    /* PAUSE was ordered while dialing */
     uint64_t pass;
     uint64_t ordered_ns; /* of the recovery */
@@ -347,8 +346,8 @@ struct engine {
     struct pageset *pages;
     uint8_t nonce[ENGINE_ID_BYTES];
     bool vm_running;
-    bool keep_stopped; /* `stop` was ordered, and no `cont` since: a VM that comes in stays stopped
-                        */
+    bool keep_stopped; /* `stop` was ordered while a VM was to come in, and no `cont` since: it
+                          stays stopped */
     bool capability[BATON_CAPABILITY_COUNT];
     uint64_t downtime_limit_ns;
 
@@ -364,6 +363,10 @@ struct engine {
     struct engine_dest dest;
     struct engine_given_up given_up[ENGINE_MAX_GIVEN_UP]; /* the newest ones */
     unsigned given_up_next;
+    /* Sessions of ours whose RUN was never written: a destination that still waits for one is told
+     * in the next hello. */
+    uint8_t taken_back[ENGINE_MAX_GIVEN_UP][ENGINE_ID_BYTES];
+    unsigned taken_back_next;
 
     uint64_t now_ns;        /* inside a step */
     struct engine_out *out; /* inside a step, else NULL: a step is never entered twice */

@@ -67,6 +67,7 @@ void source_recover_setup_on_dialed(struct engine *engine, const struct engine_e
     engine->source.saw_hello = false;
     engine->source.proved = false;
     engine->source.bitmaps = 0;
+    engine->source.resume_sent = false;
     engine->deadline_ns = engine->now_ns + ENGINE_ANSWER_NS;
     engine_emit(engine, ENGINE_ACTION_START_LINK);
     engine_set_status(engine, BATON_STATUS_POSTCOPY_RECOVER, "a new link stands");
@@ -90,6 +91,10 @@ void source_recover_on_hello_dest(struct engine *engine, const struct engine_eve
                        "another process answers at that address, not the destination of this "
                        "migration",
                        NULL);
+        return;
+    }
+    if (event->hello.epoch == UINT64_MAX) {
+        engine_quiesce(engine, "the destination has no link number left", NULL);
         return;
     }
     if (event->hello.epoch > engine->epoch)
@@ -194,12 +199,13 @@ void source_recover_on_prepared(struct engine *engine, const struct engine_event
         engine_quiesce(engine, "a device cannot resume", event->reason);
         return;
     }
+    engine->source.resume_sent = true;
     engine_send(engine, engine->link, ENGINE_MESSAGE_RESUME);
 }
 
 void source_recover_on_resume_ack(struct engine *engine, const struct engine_event *event)
 {
-    if (engine->source.bitmaps < engine->pages->block_count) {
+    if (!engine->source.resume_sent) {
         source_any_on_unexpected(engine, event);
         return;
     }

@@ -19,13 +19,9 @@
 
 void source_idle_on_migrate(struct engine *engine, const struct engine_event *event)
 {
-    uint8_t taken_back[ENGINE_ID_BYTES];
-
-    memcpy(taken_back, engine->source.taken_back, ENGINE_ID_BYTES);
     engine->role = BATON_ROLE_SOURCE;
     memset(&engine->source, 0, sizeof(engine->source));
     memset(&engine->times, 0, sizeof(engine->times));
-    memcpy(engine->source.taken_back, taken_back, ENGINE_ID_BYTES);
     memcpy(engine->source.session, event->random, ENGINE_ID_BYTES);
     engine->epoch = 0;
     engine->times.began_ns = engine->now_ns;
@@ -54,6 +50,15 @@ void source_setup_on_dial_failed(struct engine *engine, const struct engine_even
     engine_emit(engine, ENGINE_ACTION_RELEASE);
 }
 
+/* Whether the session that the destination still waits for is one that was taken back here. */
+static bool was_taken_back(const struct engine *engine, const uint8_t *session)
+{
+    for (unsigned i = 0; i < ENGINE_MAX_GIVEN_UP; i++)
+        if (engine_id_equal(engine->taken_back[i], session))
+            return true;
+    return false;
+}
+
 void source_setup_on_hello_dest(struct engine *engine, const struct engine_event *event)
 {
     struct engine_source *source = &engine->source;
@@ -64,13 +69,18 @@ void source_setup_on_hello_dest(struct engine *engine, const struct engine_event
         return;
     }
     source->saw_hello = true;
+    if (event->hello.epoch == UINT64_MAX) {
+        engine_quiesce(engine, "the destination has no link number left; start it anew", NULL);
+        return;
+    }
     memcpy(source->dest_nonce, event->hello.nonce, ENGINE_ID_BYTES);
     engine->epoch = event->hello.epoch + 1;
     hello = &engine_send(engine, engine->link, ENGINE_MESSAGE_HELLO_SOURCE)->hello;
     memcpy(hello->session, source->session, ENGINE_ID_BYTES);
     memcpy(hello->nonce, engine->nonce, ENGINE_ID_BYTES);
     memcpy(hello->expected_nonce, source->dest_nonce, ENGINE_ID_BYTES);
-    memcpy(hello->voids_session, source->taken_back, ENGINE_ID_BYTES);
+    if (was_taken_back(engine, event->hello.session))
+        memcpy(hello->voids_session, event->hello.session, ENGINE_ID_BYTES);
     hello->epoch = engine->epoch;
     hello->intent = ENGINE_INTENT_NEW;
 }

@@ -112,7 +112,12 @@ void source_any_on_pong(struct engine *engine, const struct engine_event *event)
 
 void source_take_back(struct engine *engine)
 {
-    memcpy(engine->source.taken_back, engine->source.session, ENGINE_ID_BYTES);
+    /* Before its hello was acknowledged the destination knows nothing of the session. */
+    if (engine->source.proved) {
+        memcpy(engine->taken_back[engine->taken_back_next], engine->source.session,
+               ENGINE_ID_BYTES);
+        engine->taken_back_next = (engine->taken_back_next + 1) % ENGINE_MAX_GIVEN_UP;
+    }
     engine_emit(engine, ENGINE_ACTION_UNTRACK_DIRTY);
     engine_emit(engine, ENGINE_ACTION_RELEASE);
     if (engine->source.vm_was_running && !engine->vm_running)
