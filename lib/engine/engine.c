@@ -121,9 +121,10 @@ void engine_quiesce(struct engine *engine, const char *before, const char *reaso
 {
     struct engine_action *action;
 
-    engine->deadline_ns = 0;
+    /* A link that is dying already keeps its deadline: its last message may hang. */
     if (!engine->link || engine->link_dying)
         return;
+    engine->deadline_ns = 0;
     engine_note_reason(engine, before, reason);
     engine->link_dying = true;
     pageset_revoke(engine->pages);
@@ -243,6 +244,11 @@ static void take_role(struct engine *engine, enum baton_role role)
     memset(&engine->times, 0, sizeof(engine->times));
     memset(&engine->dest, 0, sizeof(engine->dest));
     engine_clear_reason(engine);
+    if (role == BATON_ROLE_DEST) {
+        /* Nothing of the VM that was here is left, and of the bitmaps of its recovery neither. */
+        pageset_discard_all(engine->pages);
+        engine_emit(engine, ENGINE_ACTION_RESET_VM);
+    }
 }
 
 /* Orders that begin a role, and orders for a role that the engine does not have. True: the order

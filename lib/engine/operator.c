@@ -95,7 +95,8 @@ void engine_any_on_stop(struct engine *engine, const struct engine_event *event)
     /* Handed over stopped, or taken back stopped: the order holds although the CPUs rest already.
      */
     engine->source.vm_was_running = false;
-    engine->keep_stopped = true;
+    if (engine->role == BATON_ROLE_DEST && !engine->dest.started)
+        engine->keep_stopped = true;
     engine_stop_cpus(engine);
 }
 

@@ -166,7 +166,8 @@ static void check_end(struct sim *sim)
         SIM_WANT(sim, dest->engine.status == BATON_STATUS_COMPLETED);
     else
         SIM_WANT(sim, sim_is_home(sim));
-    SIM_WANT(sim, !engine_may_run(&sim->side[!owner].engine, NULL, 0));
+    SIM_WANT(sim, sim->side[!owner].engine.role == BATON_ROLE_NONE ||
+                      !engine_may_run(&sim->side[!owner].engine, NULL, 0));
     SIM_WANT(sim, engine_may_run(&sim->side[owner].engine, NULL, 0));
     if (sim->any_run_state && !sim->side[owner].cpus_run)
         SIM_WANT(sim, !sim_order(sim, owner, ENGINE_EVENT_CONT));

@@ -136,8 +136,8 @@ static void kill_end(struct sim *sim, unsigned index, uint64_t id)
     struct sim_link *link = sim_link_by_id(sim, id);
 
     sim->side[index].fault_link = 0;
-    sim_after(sim, sim_delay(sim, sim->options.kill_ns), on_kill, link->id - 1,
-              end_index(link, index));
+    sim_after(sim, sim->options.kill_ns ? sim_delay(sim, sim->options.kill_ns) : 0, on_kill,
+              link->id - 1, end_index(link, index));
 }
 
 static void finish_end(struct sim *sim, unsigned index, uint64_t id, bool dropped)

@@ -134,15 +134,16 @@ struct sim_trap *sim_trap(struct sim *sim, unsigned wire, enum sim_moment moment
 static bool spring_traps(struct sim *sim, struct sim_link *link, const struct sim_message *message,
                          enum sim_moment moment)
 {
+    unsigned wire = message->wire; /* a cut may swallow the message */
     bool fired = false;
 
-    if (message->wire == SIM_WIRE_END)
+    if (wire == SIM_WIRE_END)
         return false;
     for (unsigned i = 0; i < sim->trap_count; i++) {
         struct sim_trap *trap = &sim->traps[i];
 
         if (trap->fired || trap->moment != moment ||
-            (trap->wire != UINT_MAX && trap->wire != message->wire) || --trap->count)
+            (trap->wire != UINT_MAX && trap->wire != wire) || --trap->count)
             continue;
         trap->fired = fired = true;
         if (trap->cut == SIM_BOTH)

@@ -24,6 +24,7 @@ static struct sim_options random_options(uint64_t seed)
     options.paused = sim_random(&dice, 8) == 0;
     options.keep_stopped = sim_random(&dice, 8) == 0;
     options.kill_loses_flight = sim_random(&dice, 2);
+    options.kill_ns = sim_random(&dice, 2) * (1 + sim_random(&dice, 50)) * SIM_US;
     options.dest_never_notices = sim_random(&dice, 2);
     return options;
 }
