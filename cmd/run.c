@@ -262,7 +262,7 @@ static void quit_key(void *opaque)
     uint64_t one = 1;
 
     if (write(run->quit_fd, &one, sizeof(one)) < 0)
-        fprintf(stderr, "baton: cannot quit: %s\r\n", strerror(errno));
+        fprintf(stderr, "baton: cannot quit: %s\n", strerror(errno));
 }
 
 static void ask_to_quit(struct run *run)
@@ -272,7 +272,7 @@ static void ask_to_quit(struct run *run)
     if (baton_may_quit(vmm_machine_baton(run->machine), &error) == 0)
         vmm_machine_quit(run->machine);
     else
-        fprintf(stderr, "baton: not quitting: %s\r\n", error.text);
+        fprintf(stderr, "baton: not quitting: %s\n", error.text);
 }
 
 static void *signal_thread(void *opaque)
