@@ -13,9 +13,9 @@
 static void scramble(struct vmm_cpu *cpu)
 {
     for (unsigned i = 1; i < 32; i++)
-        cpu->x[i] = 0x1111111111111111 * (i % 16) + i;
+        cpu->x[i] = 0x1111111111111111u * (i % 15) + i;
     for (unsigned i = 0; i < 32; i++)
-        cpu->f[i] = 0x0123456789abcdef * (i + 1);
+        cpu->f[i] = 0x0123456789abcdefu * (i + 1);
     cpu->pc = CODE + 0x124;
     cpu->mstatus = MSTATUS_SPIE | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MPP;
     cpu->mip_soft = RV64_BIT(IRQ_STI);
