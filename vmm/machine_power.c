@@ -24,7 +24,7 @@
 #include "baton/guest.h"
 #include "vmm/machine_internal.h"
 
-#define QUIT_POLL_MS 200
+#define RETRY_MS 200
 
 int machine_read_images(struct vmm_machine *machine, struct vmm_boot *boot,
                         struct baton_error *error)
@@ -79,23 +79,42 @@ void machine_note_order(void *opaque)
     pthread_mutex_unlock(&machine->lock);
 }
 
+/* Under `lock`: sleeps until something has changed, or a short while. */
+static void wait_a_little(struct vmm_machine *machine)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += RETRY_MS * 1000000l;
+    until.tv_sec += until.tv_nsec / 1000000000l;
+    until.tv_nsec %= 1000000000l;
+    pthread_cond_timedwait(&machine->changed, &machine->lock, &until);
+}
+
 /* Has the library stop the VM. Returns whether the VM is (still) ours to end or to reset. */
 static bool halt(struct vmm_machine *machine, uint64_t *stop_calls)
 {
-    struct baton_error error = {0};
     struct baton_info *info;
+    uint64_t before;
     bool ours;
 
-    if (baton_stop(machine->baton, &error)) {
-        fprintf(stderr, "baton: the guest's order to power off or reset has to wait: %s\n",
-                error.text);
+    pthread_mutex_lock(&machine->lock);
+    before = machine->stop_calls;
+    pthread_mutex_unlock(&machine->lock);
+    if (baton_stop(machine->baton, NULL)) {
+        /* Not now; the order stays latched, and the guest, which has nothing else to do, waits. */
+        pthread_mutex_lock(&machine->lock);
+        wait_a_little(machine);
+        machine->ordered = true;
+        pthread_mutex_unlock(&machine->lock);
         return false;
     }
     pthread_mutex_lock(&machine->lock);
-    while (machine->running && !machine->quit)
+    while (machine->running && machine->stop_calls == before && !machine->quit)
         pthread_cond_wait(&machine->changed, &machine->lock);
     *stop_calls = machine->stop_calls;
-    ours = !machine->quit;
+    machine->ordered |= machine->running; /* somebody let it go on at once: once more */
+    ours = !machine->running && !machine->quit;
     pthread_mutex_unlock(&machine->lock);
     info = calloc(1, sizeof(*info)); /* too large for a thread's stack to like */
     if (!info)
@@ -125,13 +144,7 @@ static void shut_down(struct vmm_machine *machine, int exit_code)
             machine->quit = true;
             pthread_cond_broadcast(&machine->changed);
         } else if (!machine->quit) {
-            struct timespec until;
-
-            clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += QUIT_POLL_MS * 1000000l;
-            until.tv_sec += until.tv_nsec / 1000000000l;
-            until.tv_nsec %= 1000000000l;
-            pthread_cond_timedwait(&machine->changed, &machine->lock, &until);
+            wait_a_little(machine);
         }
         quit = machine->quit;
         pthread_mutex_unlock(&machine->lock);

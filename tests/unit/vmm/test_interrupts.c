@@ -141,6 +141,7 @@ static void test_clint_section(void **state)
     section_check_refused(&device, bytes, length, 0, 0x80); /* time out of range */
     section_check_refused(&device, bytes, length, 11, 3);   /* another number of harts */
     section_check_refused(&device, bytes, length, 12, 2);   /* msip of 2 */
+    section_check_noise(&device, length);
     free(bytes);
 }
 
@@ -217,6 +218,7 @@ static void test_plic_section(void **state)
     section_check_refused(&device, bytes, length, 4 + 96 + 3, 1);  /* source 0 is high */
     section_check_refused(&device, bytes, length, 4 + 96 + 36, 8); /* threshold */
     section_check_refused(&device, bytes, length, 4 + 96 + 40, 1); /* source 0 enabled */
+    section_check_noise(&device, length);
     free(bytes);
 }
 
