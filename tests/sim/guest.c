@@ -8,7 +8,7 @@
 #include "sim.h"
 
 #define BUSY_NS (20 * SIM_US)
-#define IDLE_NS (200 * SIM_MS)
+#define IDLE_NS (2 * SIM_S)
 
 static void on_tick(struct sim *sim, uint64_t cpu, uint64_t side);
 

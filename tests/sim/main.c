@@ -2,6 +2,7 @@
 /*
  * sim                       stories, sweep and 2,000 random runs
  * sim --stories | --sweep   only these
+ * sim --rows                stories and random runs; which rows of transitions.def were used
  * sim --random N            N random runs
  * sim --seed N              one random run, with its trace
  * sim --story NAME          one story, with its trace; --list names them
@@ -75,6 +76,8 @@ int main(int argc, char **argv)
             return tell_all(NULL, true);
         if (strcmp(argv[i], "--sweep") == 0)
             return sim_sweep();
+        if (strcmp(argv[i], "--rows") == 0)
+            return tell_all(NULL, false) | sim_random_runs(1, 3000, false) | sim_report_rows();
         if (strcmp(argv[i], "--story") == 0 && value)
             return tell_all(value, false);
         if (strcmp(argv[i], "--random") == 0 && value)
@@ -86,9 +89,10 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--cut") == 0 && value)
             cut = argv[++i];
         else {
-            fprintf(stderr,
-                    "usage: sim [--stories | --list | --story NAME | --sweep | --random N | "
-                    "--seed N | --case WAY [--cut CUTS]]\n");
+            fprintf(
+                stderr,
+                "usage: sim [--stories | --list | --story NAME | --sweep | --rows | --random N | "
+                "--seed N | --case WAY [--cut CUTS]]\n");
             return 2;
         }
     }

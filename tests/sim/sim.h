@@ -286,6 +286,9 @@ extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[],
             sim_fail(sim, "%s:%d: %s", __FILE__, __LINE__, #condition);                            \
     } while (0)
 
+/* ---- rows.c ---- */
+int sim_report_rows(void); /* nonzero: a row was never used */
+
 /* ---- sweep.c, random.c ---- */
 enum sim_way { SIM_WAY_PRECOPY, SIM_WAY_POSTCOPY, SIM_WAY_FAST, SIM_WAY_COUNT };
 const char *sim_way_name(enum sim_way way);

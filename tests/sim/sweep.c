@@ -37,18 +37,17 @@ const char *sim_way_name(enum sim_way way)
     return way_names[way];
 }
 
-static void on_operator(struct sim *sim, uint64_t mid_pass, uint64_t unused)
+static void on_operator(struct sim *sim, uint64_t mid_pass, uint64_t looks)
 {
     const struct engine *engine = &sim->side[SIM_SOURCE].engine;
     struct engine_event event = {.type = ENGINE_EVENT_START_POSTCOPY};
 
-    (void)unused;
     if (mid_pass && engine->status == BATON_STATUS_ACTIVE)
         sim_post(sim, SIM_SOURCE, &event, NULL);
     else if (engine->status == BATON_STATUS_ACTIVE)
         sim_after(sim, sim->side[SIM_SOURCE].pages.total_pages * 5 * SIM_US, on_operator, 1, 0);
     else if (engine->status == BATON_STATUS_SETUP)
-        sim_after(sim, 5 * SIM_US, on_operator, 0, 0);
+        sim_after(sim, (looks < 1000 ? 5 : 5000) * SIM_US, on_operator, 0, looks + 1);
 }
 
 void sim_begin(struct sim *sim, enum sim_way way)
