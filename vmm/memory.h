@@ -2,8 +2,9 @@
 /*
  * The guest-physical address space: RAM and memory-mapped devices.
  *
- * Guest-physical addresses are vmm_gpa, host addresses are pointers; only this module turns one into the other. RAM bytes are
- * touched only through baton/guest.h. The layout is fixed before the first CPU runs, so lookups take no lock.
+ * Guest-physical addresses are vmm_gpa, host addresses are pointers; only this module turns one
+ * into the other. RAM bytes are touched only through baton/guest.h. The layout is fixed before the
+ * first CPU runs, so lookups take no lock.
  */
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
@@ -16,7 +17,8 @@
 
 typedef uint64_t vmm_gpa;
 
-/* A device's registers. size is 1, 2, 4 or 8. Called from CPU threads; a device locks itself and never waits for a page. */
+/* A device's registers. size is 1, 2, 4 or 8. Called from CPU threads; a device locks itself and
+ * never waits for a page. */
 struct vmm_mmio_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);
@@ -41,7 +43,8 @@ struct vmm_memory {
     struct baton *baton; /* NULL in tests of the CPU alone: every page present, nothing tracked */
 };
 
-/* Maps private anonymous memory with transparent huge pages asked for, kept out of forks. 0 or -errno with a sentence. */
+/* Maps private anonymous memory with transparent huge pages asked for, kept out of forks. 0 or
+ * -errno with a sentence. */
 int vmm_memory_init(struct vmm_memory *memory, vmm_gpa ram_base, uint64_t ram_bytes,
                     struct baton_error *error);
 void vmm_memory_fini(struct vmm_memory *memory);
@@ -59,8 +62,11 @@ static inline uint8_t *vmm_memory_ram(const struct vmm_memory *memory, vmm_gpa g
     return memory->ram + offset;
 }
 
-/* Device access; false: nothing answers there, or not at this size (the CPU raises an access fault). */
-bool vmm_memory_mmio_read(const struct vmm_memory *memory, vmm_gpa gpa, unsigned size, uint64_t *value);
-bool vmm_memory_mmio_write(const struct vmm_memory *memory, vmm_gpa gpa, unsigned size, uint64_t value);
+/* Device access; false: nothing answers there, or not at this size (the CPU raises an access
+ * fault). */
+bool vmm_memory_mmio_read(const struct vmm_memory *memory, vmm_gpa gpa, unsigned size,
+                          uint64_t *value);
+bool vmm_memory_mmio_write(const struct vmm_memory *memory, vmm_gpa gpa, unsigned size,
+                           uint64_t value);
 
 #endif
