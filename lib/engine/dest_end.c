@@ -13,6 +13,8 @@ void dest_complete(struct engine *engine)
     if (engine->dest.faults)
         engine_emit(engine, ENGINE_ACTION_END_FAULTS);
     engine->dest.faults = false;
+    /* Every page is the guest's now: what still comes writes nothing. */
+    pageset_revoke(engine->pages);
     engine_clear_reason(engine);
     engine_set_status(engine, BATON_STATUS_COMPLETED, "every page is here");
     if (engine->link) {

@@ -12,13 +12,18 @@
 
 void dest_active_on_advise(struct engine *engine, const struct engine_event *event)
 {
-    if (!event->ok)
+    if (engine->dest.packaged)
+        dest_any_on_unexpected(engine, event);
+    else if (!event->ok)
         dest_give_up_link(engine, "postcopy is not possible at the destination", event->reason);
 }
 
 void dest_active_on_ram_start(struct engine *engine, const struct engine_event *event)
 {
-    (void)event;
+    if (engine->dest.packaged) {
+        dest_any_on_unexpected(engine, event);
+        return;
+    }
     pageset_lease(engine->pages, engine->epoch);
     engine->times.first_page_ns = engine->now_ns;
     engine_emit(engine, ENGINE_ACTION_LOAD_PRECOPY)->value = engine->epoch;
@@ -28,6 +33,10 @@ void dest_active_on_discard(struct engine *engine, const struct engine_event *ev
 {
     struct engine_action *discard;
 
+    if (engine->dest.packaged) {
+        dest_any_on_unexpected(engine, event);
+        return;
+    }
     if (!engine->dest.faults) {
         engine->dest.faults = true;
         engine_emit(engine, ENGINE_ACTION_REGISTER_FAULTS);
@@ -48,6 +57,11 @@ void dest_active_on_faults_ready(struct engine *engine, const struct engine_even
 
 void dest_active_on_package(struct engine *engine, const struct engine_event *event)
 {
+    if (engine->dest.packaged) {
+        dest_any_on_unexpected(engine, event);
+        return;
+    }
+    engine->dest.packaged = true;
     engine->dest.precopy = event->precopy;
     if (event->precopy && !pageset_is_full(engine->pages)) {
         dest_give_up_link(engine, "the stream ended although pages are missing", event->reason);

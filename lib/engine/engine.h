@@ -310,6 +310,7 @@ struct engine_dest {
     bool
         start_on_run; /* the source's VM ran when it was stopped, and nobody ordered `stop` since */
     bool faults;      /* userfaultfd is registered */
+    bool packaged;    /* the device state came: nothing before it in the stream may follow */
     bool precopy;     /* the package ended a precopy stream */
     bool listening;   /* a listener is open, a new migration would be taken */
     bool cancelled;   /* CANCEL was ordered; carried out when the link rests */

@@ -279,7 +279,7 @@ void sim_want_status(struct sim *sim, enum baton_status source, enum baton_statu
 bool sim_has_reason(const struct sim *sim, unsigned side, const char *part);
 extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[],
     sim_stories_answer[], sim_stories_end[], sim_stories_hello[], sim_stories_operator[],
-    sim_stories_hostile[];
+    sim_stories_hostile[], sim_stories_forged[];
 #define SIM_WANT(sim, condition)                                                                   \
     do {                                                                                           \
         if (!(condition))                                                                          \

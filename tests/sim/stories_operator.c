@@ -230,6 +230,8 @@ static void orders_of_the_other_role(struct sim *sim)
     want_refused(sim, SIM_SOURCE, ENGINE_EVENT_RESUME);
     want_refused(sim, SIM_SOURCE, ENGINE_EVENT_START_POSTCOPY);
     want_refused(sim, SIM_SOURCE, ENGINE_EVENT_PAUSE);
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_CANCEL)); /* nothing to cancel */
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_CONT));
     sim_begin_postcopy(sim);
     want_refused(sim, SIM_DEST, ENGINE_EVENT_MIGRATE);
     want_refused(sim, SIM_DEST, ENGINE_EVENT_RESUME);
