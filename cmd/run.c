@@ -66,7 +66,8 @@ static const char help_text[] =
     "  --qmp PATH           make a QMP monitor socket at PATH\n"
     "  --incoming URI       do not boot: wait for a VM at tcp:HOST:PORT or unix:PATH;\n"
     "                       `defer` waits for the monitor to say where\n"
-    "  --paused             do not start the CPUs before the monitor says `cont`\n"
+    "  --paused             do not start the CPUs before the monitor says `cont`; with\n"
+    "                       --incoming, whether or not the VM ran where it came from\n"
     "  --help               show this\n"
     "\n"
     "SIGINT and SIGTERM end the VM, unless a migration still needs it.\n";
@@ -213,10 +214,6 @@ static int check_options(const struct run_options *options, struct baton_error *
         return baton_error_set(error, EINVAL,
                                "there is nothing to boot: name a kernel with --kernel, or wait for "
                                "a VM with --incoming");
-    if (machine->paused && machine->incoming)
-        return baton_error_set(error, EINVAL,
-                               "--paused and --incoming do not go together: whether an incoming VM "
-                               "runs is decided where it comes from");
     code = check_file("--kernel", machine->kernel, error);
     if (!code)
         code = check_file("--initrd", machine->initrd, error);

@@ -136,7 +136,8 @@ static int make_baton(struct vmm_machine *machine, struct baton_error *error)
                                  .ops = &machine_host_ops,
                                  .host = machine,
                                  .waiter_count = config->cpus + 2,
-                                 .running = !config->paused && !config->incoming};
+                                 .running = !config->paused && !config->incoming,
+                                 .keep_stopped = config->paused};
     const char *names[VMM_MAX_CPUS + 2];
     char cpu_names[VMM_MAX_CPUS][16];
     int code;

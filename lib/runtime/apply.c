@@ -14,6 +14,23 @@ static void tell_host(struct baton *baton, const struct baton_event *event)
         baton->ops->event(baton->host, event);
 }
 
+/* Counts are of one migration. Nobody counts yet when it begins. */
+static void reset_counts(struct baton *baton)
+{
+    struct runtime_stats *stats = &baton->stats;
+
+    atomic_store(&stats->transferred_bytes, 0);
+    atomic_store(&stats->precopy_bytes, 0);
+    atomic_store(&stats->downtime_bytes, 0);
+    atomic_store(&stats->postcopy_bytes, 0);
+    atomic_store(&stats->normal_pages, 0);
+    atomic_store(&stats->zero_pages, 0);
+    atomic_store(&stats->requested_pages, 0);
+    atomic_store(&stats->dirty_syncs, 0);
+    atomic_store(&stats->faults, 0);
+    latency_init(&baton->fault_latency);
+}
+
 static void apply_status(struct baton *baton, const struct engine_action *action)
 {
     struct baton_event event = {
@@ -24,6 +41,8 @@ static void apply_status(struct baton *baton, const struct engine_action *action
         .reason = action->reason,
     };
 
+    if (action->status == BATON_STATUS_SETUP)
+        reset_counts(baton);
     tell_host(baton, &event);
 }
 
@@ -195,6 +214,7 @@ static void apply_to_link(struct baton *baton, const struct engine_action *actio
         break;
     case ENGINE_ACTION_ADOPT_LINK:
         link->adopted = true;
+        link->ram_learnt = baton->ram_learnt;
         break;
     case ENGINE_ACTION_DROP_LINK:
         trace(baton, action->reason);
@@ -230,6 +250,7 @@ static void apply_to_link(struct baton *baton, const struct engine_action *actio
         link_order(link, ORDER_BULK, NULL, 0, 0, action->value, &baton->stats.postcopy_bytes);
         break;
     case ENGINE_ACTION_LOAD_PRECOPY:
+        baton->ram_learnt = link->ram_learnt;
         link->load = LOAD_PRECOPY;
         link->load_epoch = action->value;
         break;

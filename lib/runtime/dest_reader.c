@@ -148,7 +148,7 @@ static void post_ram_start(struct loader *loader)
 {
     struct engine_event event = {.type = ENGINE_EVENT_RAM_START};
 
-    loader->baton->ram_learnt = loader->decoder.ram;
+    loader->link->ram_learnt = loader->decoder.ram;
     post(loader, &event);
 }
 
@@ -212,14 +212,12 @@ static bool take_hello(struct loader *loader, const struct wire_hello_source *he
     memcpy(event.hello.expected_nonce, hello->dest_nonce, ENGINE_ID_BYTES);
     memcpy(event.hello.voids_session, hello->voided, ENGINE_ID_BYTES);
     post(loader, &event);
-    /*
-     * A recovery goes on with the sections of the first link. Section ids are this session's:
-     * nothing is loaded by them unless the engine has let this link load.
-     */
+    /* A recovery goes on with the sections of the first link, which the loop has noted here if this
+     * link was adopted. */
     if (!loader->has_header) {
-        loader->decoder.ram.started = loader->baton->ram_learnt.started;
-        loader->decoder.ram.listed = loader->baton->ram_learnt.listed;
-        loader->decoder.ram.section_id = loader->baton->ram_learnt.section_id;
+        loader->decoder.ram.started = loader->link->ram_learnt.started;
+        loader->decoder.ram.listed = loader->link->ram_learnt.listed;
+        loader->decoder.ram.section_id = loader->link->ram_learnt.section_id;
     }
     return true;
 }

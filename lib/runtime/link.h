@@ -66,6 +66,7 @@ struct link {
     /* Set by the loop while the reader waits for its post, so that it needs no lock. */
     enum load_mode load;
     uint64_t load_epoch;
+    struct wire_ram_state ram_learnt; /* what START said, on this link or on the session's first */
 
     struct wire_request_writer request_writer; /* writer thread only */
 };

@@ -25,6 +25,7 @@ static void *listen_main(void *opaque)
             link_start(link);
         else
             channel_close(channel);
+        loop_poke(listening->baton);
     }
     return NULL;
 }

@@ -65,6 +65,14 @@ void loop_post_last(struct baton *baton, const struct engine_event *event)
     pthread_mutex_unlock(&baton->loop_lock);
 }
 
+void loop_poke(struct baton *baton)
+{
+    pthread_mutex_lock(&baton->loop_lock);
+    baton->poked = true;
+    pthread_cond_signal(&baton->loop_wake);
+    pthread_mutex_unlock(&baton->loop_lock);
+}
+
 void loop_result(struct baton *baton, const struct engine_event *event)
 {
     if (baton->internal_count < sizeof(baton->internal) / sizeof(*baton->internal))
@@ -157,14 +165,15 @@ static uint64_t drop_strangers(struct baton *baton)
 
     pthread_mutex_lock(&baton->links_lock);
     for (link = baton->links; link; link = link->next) {
-        if (link->role != BATON_ROLE_DEST || link->adopted || link->dropped)
+        if (link->role != BATON_ROLE_DEST || link->adopted || link->dropped ||
+            link->id == baton->engine.dest.pending_link)
             continue;
         strangers++;
         if (!oldest || link->since_ns < oldest->since_ns)
             oldest = link;
     }
     pthread_mutex_unlock(&baton->links_lock);
-    if (!oldest || oldest->id == baton->engine.dest.pending_link)
+    if (!oldest)
         return 0;
     due_ns = oldest->since_ns + RUNTIME_STRANGER_NS;
     if (strangers <= RUNTIME_MAX_STRANGERS && due_ns > now_ns)
@@ -180,11 +189,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 }
 
 /* With loop_lock: waits for an event or for the deadline. NULL: the deadline has passed. */
-static struct post *wait_for_post(struct baton *baton, uint64_t deadline_ns)
+static struct post *wait_for_post(struct baton *baton, uint64_t deadline_ns, bool ending)
 {
     struct post *post;
 
-    while (!baton->queue_head) {
+    /* What the caller has seen already must not be waited for: `ending` may have been set since. */
+    while (!baton->queue_head && !baton->poked && baton->ending == ending) {
         struct timespec at = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
                               .tv_nsec = (long)(deadline_ns % 1000000000u)};
 
@@ -192,9 +202,8 @@ static struct post *wait_for_post(struct baton *baton, uint64_t deadline_ns)
             pthread_cond_wait(&baton->loop_wake, &baton->loop_lock);
         else if (pthread_cond_timedwait(&baton->loop_wake, &baton->loop_lock, &at) == ETIMEDOUT)
             return NULL;
-        if (baton->ending)
-            break;
     }
+    baton->poked = false;
     post = baton->queue_head;
     if (post) {
         baton->queue_head = post->next;
@@ -243,7 +252,7 @@ static void *loop_main(void *opaque)
                 return NULL;
         }
         pthread_mutex_lock(&baton->loop_lock);
-        post = wait_for_post(baton, deadline_ns);
+        post = wait_for_post(baton, deadline_ns, ending);
         pthread_mutex_unlock(&baton->loop_lock);
         if (post) {
             serve(baton, post);

@@ -120,17 +120,18 @@ struct baton {
 
     /* The loop. */
     pthread_t loop;
-    pthread_mutex_t loop_lock; /* of the queue, `ending` and post.done */
+    pthread_mutex_t loop_lock; /* of the queue, `ending`, `poked` and post.done */
     pthread_cond_t loop_wake, loop_done;
     struct post *queue_head, *queue_tail;
     bool ending;
+    bool poked;            /* look at the strangers: one has come */
     struct engine engine;  /* loop thread only */
     struct engine_out out; /* loop thread only */
     struct engine_event
         internal[4]; /* loop thread only: results of actions, stepped before anything else */
     unsigned internal_count;
-    struct wire_ram_state ram_learnt; /* section id and list of START, for the links of a recovery;
-                                         the reader's that learnt it */
+    struct wire_ram_state ram_learnt; /* loop thread only: section id and list of the session's
+                                         START, for the links of its recovery */
     struct package incoming_package;  /* filled by the reader, used by LOAD_DEVICES in its post */
 
     pthread_mutex_t links_lock; /* of the list */
@@ -168,6 +169,8 @@ int loop_post(struct baton *baton, const struct engine_event *event, const char 
               struct baton_error *error);
 /* Posts and goes: a thread's last word. */
 void loop_post_last(struct baton *baton, const struct engine_event *event);
+/* Has the loop look at its links and deadlines. */
+void loop_poke(struct baton *baton);
 /* From inside an action: the result that the engine gets next. */
 void loop_result(struct baton *baton, const struct engine_event *event);
 

@@ -9,6 +9,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -332,6 +333,18 @@ while True:
         self.process = subprocess.Popen([sys.executable, "-c", self.CODE, host, port], stdout=subprocess.PIPE, text=True)
         rig.bridges.append(self)
         self.uri = f"tcp:127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def freeze(self):
+        """Both connections stay open and carry nothing. SIGSTOP takes a moment to reach all threads."""
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.process.pid}/task"
+        while True:
+            states = []
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/stat", encoding="ascii") as stat:
+                    states.append(stat.read().rsplit(")", 1)[1].split()[0])
+            if all(state == "T" for state in states):
+                return
 
     def kill(self):
         self.process.kill()

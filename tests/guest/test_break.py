@@ -103,7 +103,7 @@ class Break(unittest.TestCase):
             bridge = Bridge(rig, dest.address())
             to_postcopy(source, dest, bridge.uri)
             # A stopped bridge keeps both connections open and carries nothing: only the source is told to let go.
-            bridge.process.send_signal(19)
+            bridge.freeze()
             source.qmp.execute("migrate-pause", oob=True)
             source.qmp.wait_status("postcopy-paused")
             self.assertEqual(dest.info()["status"], "postcopy-active")

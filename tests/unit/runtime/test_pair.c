@@ -8,9 +8,12 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "pair.h"
 
@@ -179,6 +182,88 @@ static void test_a_broken_precopy_stops_the_vm_or_the_listener(void **state)
     free(f);
 }
 
+/* baton_free() hung when the library ended between two looks of its loop. */
+static void test_freeing_right_after_an_order_hangs(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        struct vm *vm = calloc(1, sizeof(*vm));
+
+        vm_init(vm, "lone", true);
+        baton_stop(vm->baton, NULL);
+        vm_fini(vm);
+        free(vm);
+    }
+}
+
+/* A second migration must not report the first one's pages. */
+static void test_counts_of_a_failed_migration_are_kept(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct baton_error error;
+    struct baton_info info;
+    char uri[BATON_URI_BYTES + 64];
+
+    (void)state;
+    set_up(f, "tcp:127.0.0.1:0");
+    baton_stop(f->source.baton, NULL);
+    snprintf(uri, sizeof(uri), "chaos:cut-out-byte=4000000:%s", f->uri);
+    ok(baton_migrate(f->source.baton, uri, false, &error), &error);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_FAILED, LIMIT_MS));
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_FAILED, LIMIT_MS));
+    ok(baton_migrate(f->source.baton, f->uri, false, &error), &error);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_COMPLETED, LIMIT_MS));
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_COMPLETED, LIMIT_MS));
+    baton_query(f->source.baton, &info);
+    assert_int_equal(info.normal_pages + info.zero_pages, PAIR_PAGES);
+    baton_query(f->dest.baton, &info);
+    assert_int_equal(info.normal_pages + info.zero_pages, PAIR_PAGES);
+    tear_down(f);
+    free(f);
+}
+
+/* Connections that say nothing, or say half of a migration, must not keep the source out or change
+ * what its session knows. */
+static void test_strangers_keep_the_source_out(void **state)
+{
+    static const uint8_t half[] = {
+        0x51, 0x45, 0x56, 0x4d, 0,  0,    0,   3,         /* header */
+        7,    0,    0,    0,    4,  'p',  'a', 'i',  'r', /* configuration */
+        1,    0,    0,    0,    77, 3,    'r', 'a',  'm', 0,    0, 0,
+        0,    0,    0,    0,    4,                                    /* START ram, id 77 */
+        0,    0,    0,    0,    0,  0x80, 0,   4,                     /* 8 MiB in all */
+        3,    'r',  'a',  'm',  0,  0,    0,   0,    0,   0x80, 0, 0, /* block "ram" */
+        0,    0,    0,    0,    0,  0,    0,   0x10,                  /* end */
+        0x7e, 0,    0,    0,    77,
+    };
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct baton_error error;
+    int strangers[60];
+
+    (void)state;
+    set_up(f, "tcp:127.0.0.1:0");
+    to.sin_port = htons((uint16_t)atoi(strrchr(f->uri, ':') + 1));
+    start_postcopy(f, 2000000);
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
+    ok(baton_pause(f->source.baton, &error), &error);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_PAUSED, LIMIT_MS));
+    assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_PAUSED, LIMIT_MS));
+    for (unsigned i = 0; i < 60; i++) {
+        strangers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(strangers[i], (struct sockaddr *)&to, sizeof(to)), 0);
+        if (i % 3 == 0)
+            assert_int_equal(send(strangers[i], half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
+    }
+    ok(baton_migrate(f->source.baton, f->uri, true, &error), &error);
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 0, NULL);
+    check_arrived(f);
+    for (unsigned i = 0; i < 60; i++)
+        close(strangers[i]);
+    tear_down(f);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +274,9 @@ int main(void)
         cmocka_unit_test(test_a_pause_at_the_source_loses_a_page),
         cmocka_unit_test(test_ten_pauses_at_the_destination_lose_a_page),
         cmocka_unit_test(test_a_broken_precopy_stops_the_vm_or_the_listener),
+        cmocka_unit_test(test_freeing_right_after_an_order_hangs),
+        cmocka_unit_test(test_counts_of_a_failed_migration_are_kept),
+        cmocka_unit_test(test_strangers_keep_the_source_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,7 +241,7 @@ static void test_returns_refused(void **state)
         REFUSE("wrong size for its block", "\0\x05\0\x05\x04mem0\xff\xff\xff\xff\xff\xff\xff\xff"),
         REFUSE("RESUME_ACK does not agree", "\0\x06\0\x04\0\0\0\0"),
         REFUSE("unknown state in an answer", "\xba\x02\0\x0b\0\0\0\0\0\0\0\0\x07\0\0"),
-        REFUSE("unknown verdict in an answer", "\xba\x02\0\x0b\0\0\0\0\0\0\0\0\0\x05\0"),
+        REFUSE("unknown verdict in an answer", "\xba\x02\0\x0b\0\0\0\0\0\0\0\0\0\x06\0"),
         REFUSE("fit its content", "\xba\x04\0\x05\0\x01\x03no"),
     };
     struct wire_blocks blocks = blocks_mem0(MIB);
