@@ -168,7 +168,8 @@ bool sender_order(struct sender *sender, const struct order *order)
 
 /* ---- Rate limit ---- */
 
-#define WINDOW_NS UINT64_C(20000000) /* bursts are at most this much of the rate */
+#define WINDOW_NS UINT64_C(20000000)     /* bursts are at most this much of the rate */
+#define LOOK_AGAIN_NS UINT64_C(50000000) /* the limit may have been changed by then */
 
 static uint64_t rate_limit(const struct sender *sender)
 {
@@ -196,7 +197,9 @@ static uint64_t rate_wait_ns(struct sender *sender)
         sender->allowance_bytes = 0;
         return 0;
     }
-    return used_ns > passed_ns ? used_ns - passed_ns : 0;
+    if (used_ns <= passed_ns)
+        return 0;
+    return used_ns - passed_ns < LOOK_AGAIN_NS ? used_ns - passed_ns : LOOK_AGAIN_NS;
 }
 
 bool sender_wants_to_send(struct sender *sender, uint64_t *wait_ns)

@@ -264,6 +264,23 @@ static void test_strangers_keep_the_source_out(void **state)
     free(f);
 }
 
+static void test_a_raised_limit_has_no_effect(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct baton_error error;
+
+    (void)state;
+    set_up(f, "tcp:127.0.0.1:0");
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_BANDWIDTH, 1, NULL);
+    ok(baton_migrate(f->source.baton, f->uri, false, &error), &error);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_ACTIVE, LIMIT_MS));
+    assert_true(vm_wait_steps(&f->source, 100, LIMIT_MS));
+    baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_BANDWIDTH, 0, NULL);
+    check_arrived(f);
+    tear_down(f);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_freeing_right_after_an_order_hangs),
         cmocka_unit_test(test_counts_of_a_failed_migration_are_kept),
         cmocka_unit_test(test_strangers_keep_the_source_out),
+        cmocka_unit_test(test_a_raised_limit_has_no_effect),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
