@@ -156,6 +156,17 @@ static void heal(struct sim *sim)
     }
 }
 
+/* What was loaded of a VM that went back is thrown away. */
+static void check_emptied(struct sim *sim, const struct sim_side *side)
+{
+    if (side->engine.role != BATON_ROLE_DEST || !side->engine.dest.voided)
+        return;
+    SIM_WANT(sim, pageset_received_pages(&side->pages) == 0);
+    for (unsigned b = 0; b < side->pages.block_count; b++)
+        for (uint64_t p = 0; p < side->pages.blocks[b].pages; p++)
+            SIM_WANT(sim, !side->memory[b][p]);
+}
+
 static void check_end(struct sim *sim)
 {
     const struct sim_side *source = &sim->side[SIM_SOURCE], *dest = &sim->side[SIM_DEST];
@@ -166,6 +177,7 @@ static void check_end(struct sim *sim)
         SIM_WANT(sim, dest->engine.status == BATON_STATUS_COMPLETED);
     else
         SIM_WANT(sim, sim_is_home(sim));
+    check_emptied(sim, dest);
     SIM_WANT(sim, sim->side[!owner].engine.role == BATON_ROLE_NONE ||
                       !engine_may_run(&sim->side[!owner].engine, NULL, 0));
     SIM_WANT(sim, engine_may_run(&sim->side[owner].engine, NULL, 0));
@@ -208,7 +220,9 @@ void sim_settle(struct sim *sim)
             SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_RESUME));
             continue;
         }
-        if (sim_run_until(sim, is_settled, 70 * SIM_S))
+        sim_run_until(sim, is_settled, 70 * SIM_S);
+        sim_run_for(sim, 500 * SIM_MS); /* a late hello may still be under way */
+        if (is_settled(sim))
             break;
         sim_notice_silence(sim);
     }
@@ -218,7 +232,6 @@ void sim_settle(struct sim *sim)
         sim_fail(sim, "it never settles: source %s, destination %s",
                  baton_status_name(sim->side[SIM_SOURCE].engine.status),
                  baton_status_name(sim->side[SIM_DEST].engine.status));
-    sim_run_for(sim, 10 * SIM_MS);
     check_end(sim);
 }
 

@@ -109,6 +109,20 @@ static void cut_while_placing(struct sim *sim)
     want_moved(sim);
 }
 
+/* A request that was lost with the link is made again by the destination, at once. */
+static void waiters_are_asked_for_again(struct sim *sim)
+{
+    sim_begin_postcopy(sim);
+    break_link(sim);
+    SIM_WANT(sim, sim->cpu[0].waits || sim->cpu[1].waits);
+    sim->trap_count = 0;
+    sim_trap(sim, SIM_WIRE_PAGE_REQUEST, SIM_AFTER_ARRIVAL, 1, 0);
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_RESUME));
+    sim_run_until(sim, NULL, 10 * SIM_MS);
+    SIM_WANT(sim, sim->traps[0].fired);
+    want_moved(sim);
+}
+
 /* Threads of the old link go on for a while after the engine has given it up: their claims are
  * stale, so nothing that they do counts. */
 static void late_threads(struct sim *sim)
@@ -267,6 +281,7 @@ const struct sim_story sim_stories_recovery[] = {
     {"golden-trace", golden_trace, {0}},
     {"half-open", half_open, {.dest_never_notices = true}},
     {"cut-while-placing", cut_while_placing, {0}},
+    {"waiters-are-asked-for-again", waiters_are_asked_for_again, {0}},
     {"late-threads", late_threads, {.kill_ns = SIM_MS}},
     {"slow-hello-comes-last", slow_hello_comes_last, {0}},
     {"received-but-never-sent", never_sent, {0}},
