@@ -86,6 +86,24 @@ static void another_source_is_refused(struct sim *sim)
     want_moved(sim);
 }
 
+/* Not even before anything is lost by it: only its own source may begin a migration anew. */
+static void another_source_in_precopy(struct sim *sim)
+{
+    struct sim_message hello = hello_new(77, 7, 8);
+    struct sim_link *link, *live;
+
+    sim_trap(sim, SIM_WIRE_PAGE, SIM_AFTER_ARRIVAL, 20, 0);
+    sim_begin(sim, SIM_WAY_PRECOPY);
+    sim_run_until(sim, NULL, SIM_S);
+    live = sim_current_link(sim, SIM_DEST);
+    link = sim_knock(sim, SIM_OTHER, SIM_DEST);
+    say(sim, link, ENGINE_MESSAGE_OPENING);
+    sim_say(sim, link, 0, &hello);
+    sim_run_for(sim, 300 * SIM_US);
+    SIM_WANT(sim, link->end[1].dropped && sim_current_link(sim, SIM_DEST) == live);
+    want_moved(sim);
+}
+
 /* Two dials for a new migration: the hello of the one that was given up arrives when the other is
  * live already. */
 static void slow_new_hello_comes_last(struct sim *sim)
@@ -164,6 +182,7 @@ static void hello_twice(struct sim *sim)
 const struct sim_story sim_stories_hello[] = {
     {"bad-knocks", bad_knocks, {0}},
     {"another-source-is-refused", another_source_is_refused, {0}},
+    {"another-source-in-precopy", another_source_in_precopy, {0}},
     {"slow-new-hello-comes-last", slow_new_hello_comes_last, {0}},
     {"new-migration-over-a-half-open-link",
      new_migration_over_a_half_open_link,

@@ -140,6 +140,22 @@ static void package_without_pages(struct sim *sim)
     sim_settle_and_move(sim);
 }
 
+/* The VM runs, every page is its own: a page that comes now writes nothing. */
+static void page_after_completion(struct sim *sim)
+{
+    struct sim_message page = plain(SIM_WIRE_PAGE);
+    struct sim_link *link;
+
+    sim_trap(sim, ENGINE_MESSAGE_RUN, SIM_AFTER_ARRIVAL, 1, 0);
+    sim_begin(sim, SIM_WAY_PRECOPY);
+    sim_run_until(sim, NULL, SIM_S);
+    link = sim_current_link(sim, SIM_SOURCE);
+    page.version = 1234567;
+    sim_say(sim, link, 0, &page);
+    sim_settle(sim);
+    sim_want_status(sim, BATON_STATUS_COMPLETED, BATON_STATUS_COMPLETED);
+}
+
 static void run_before_ready(struct sim *sim)
 {
     struct sim_link *link = knock_as_source(sim);
@@ -189,6 +205,7 @@ const struct sim_story sim_stories_hostile[] = {
     {"resume-ack-too-early", resume_ack_too_early, {0}},
     {"complete-too-early", complete_too_early, {0}},
     {"package-without-pages", package_without_pages, {0}},
+    {"page-after-completion", page_after_completion, {0}},
     {"run-before-ready", run_before_ready, {0}},
     {"out-of-place-in-postcopy",
      out_of_place_in_postcopy,
