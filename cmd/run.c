@@ -68,6 +68,8 @@ static const char help_text[] =
     "                       `defer` waits for the monitor to say where\n"
     "  --paused             do not start the CPUs before the monitor says `cont`; with\n"
     "                       --incoming, whether or not the VM ran where it came from\n"
+    "  --faults HOW         how missing pages of an incoming VM are caught: `userfaultfd`,\n"
+    "                       `software` (needs no privilege) or `auto` (the default)\n"
     "  --help               show this\n"
     "\n"
     "SIGINT and SIGTERM end the VM, unless a migration still needs it.\n";
@@ -84,6 +86,7 @@ enum {
     OPTION_QMP,
     OPTION_INCOMING,
     OPTION_PAUSED,
+    OPTION_FAULTS,
     OPTION_HELP
 };
 
@@ -99,6 +102,7 @@ static const struct option long_options[] = {
     {"qmp", required_argument, NULL, OPTION_QMP},
     {"incoming", required_argument, NULL, OPTION_INCOMING},
     {"paused", no_argument, NULL, OPTION_PAUSED},
+    {"faults", required_argument, NULL, OPTION_FAULTS},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -144,6 +148,18 @@ static int parse_memory(struct run_options *options, const char *text, struct ba
                                "of 4K",
                                text, VMM_MIN_MEMORY_BYTES >> 20, VMM_MAX_MEMORY_BYTES >> 30);
     return 0;
+}
+
+static int parse_faults(struct run_options *options, const char *text, struct baton_error *error)
+{
+    for (unsigned i = 0; i < BATON_FAULTS_COUNT; i++) {
+        if (strcmp(text, baton_faults_name(i)) == 0) {
+            options->machine.faults = i;
+            return 0;
+        }
+    }
+    return baton_error_set(
+        error, EINVAL, "--faults '%s' is unknown; it can be auto, userfaultfd or software", text);
 }
 
 static int parse_cpus(struct run_options *options, const char *text, struct baton_error *error)
@@ -192,6 +208,8 @@ static int parse_option(struct run_options *options, int option, const char *val
         options->incoming = value;
         options->machine.incoming = true;
         return 0;
+    case OPTION_FAULTS:
+        return parse_faults(options, value, error);
     default:
         options->machine.paused = true;
         return 0;

@@ -16,6 +16,7 @@
  * monitor_lock is apart: it guards one waiter index.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "baton/guest.h"
 #include "vmm/machine_internal.h"
@@ -135,9 +136,20 @@ static void host_reset(void *host)
     pthread_mutex_unlock(&machine->power);
 }
 
+/* State changes by name, with their reasons, for whoever keeps the log of this process. */
+static void trace_status(const struct baton_event *event)
+{
+    fprintf(stderr, "baton: %s: %s -> %s: %s\n",
+            event->role == BATON_ROLE_DEST ? "destination" : "source",
+            baton_status_name(event->previous), baton_status_name(event->status), event->reason);
+}
+
 static void host_event(void *host, const struct baton_event *event)
 {
     struct vmm_machine *machine = host;
+
+    if (event->type == BATON_EVENT_STATUS)
+        trace_status(event);
 
     /* A guest that has powered off may be waiting for leave to go. */
     pthread_mutex_lock(&machine->lock);

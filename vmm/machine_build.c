@@ -137,7 +137,8 @@ static int make_baton(struct vmm_machine *machine, struct baton_error *error)
                                  .host = machine,
                                  .waiter_count = config->cpus + 2,
                                  .running = !config->paused && !config->incoming,
-                                 .keep_stopped = config->paused};
+                                 .keep_stopped = config->paused,
+                                 .faults = config->faults};
     const char *names[VMM_MAX_CPUS + 2];
     char cpu_names[VMM_MAX_CPUS][16];
     int code;

@@ -101,7 +101,7 @@ static bool halt(struct vmm_machine *machine, uint64_t *stop_calls)
     pthread_mutex_lock(&machine->lock);
     before = machine->stop_calls;
     pthread_mutex_unlock(&machine->lock);
-    if (baton_stop(machine->baton, NULL)) {
+    if (baton_halt(machine->baton, NULL)) {
         /* Not now; the order stays latched, and the guest, which has nothing else to do, waits. */
         pthread_mutex_lock(&machine->lock);
         wait_a_little(machine);

@@ -160,6 +160,17 @@ struct baton_host_ops {
     void (*event)(void *host, const struct baton_event *event);
 };
 
+/* How missing pages of an incoming VM are caught. */
+enum baton_faults {
+    BATON_FAULTS_AUTO,        /* userfaultfd where this process may use it, else software */
+    BATON_FAULTS_USERFAULTFD, /* the kernel stops whoever touches a page that is not there */
+    /* Nobody is stopped: all of the host's threads must call baton_ram_ensure() before they touch
+       guest RAM. Needs no privilege. */
+    BATON_FAULTS_SOFTWARE,
+    BATON_FAULTS_COUNT
+};
+BATON_API const char *baton_faults_name(enum baton_faults faults);
+
 struct baton_config {
     const char *
         machine; /* machine type name, sent in the stream and compared at the destination; copied */
@@ -183,6 +194,7 @@ struct baton_config {
     /* A VM that comes in stays stopped until baton_cont(), whatever the source says (--paused with
      * --incoming). */
     bool keep_stopped;
+    enum baton_faults faults;
 };
 
 BATON_API int baton_new(const struct baton_config *config, struct baton **out,
@@ -239,6 +251,13 @@ baton_pause(struct baton *baton,
 BATON_API int baton_cancel(struct baton *baton,
                            struct baton_error *error); /* before the point of no return */
 BATON_API int baton_stop(struct baton *baton, struct baton_error *error);
+/*
+ * The CPUs rest because the guest itself asked for something that needs it (a reset, say), not
+ * because anybody wants the VM stopped: should it move meanwhile, it runs where it arrives. The
+ * host goes on with baton_cont(). If `vm_stop` is called meanwhile, the VM is being handed over:
+ * from its return on the host leaves RAM and devices alone.
+ */
+BATON_API int baton_halt(struct baton *baton, struct baton_error *error);
 BATON_API int baton_cont(struct baton *baton, struct baton_error *error);
 /* Whether the process may end without losing a VM that only it can save: 0, or -EBUSY with the
  * reason. */

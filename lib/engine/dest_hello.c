@@ -83,6 +83,7 @@ static void adopt_new(struct engine *engine, uint64_t link, const struct engine_
     engine->times.began_ns = engine->now_ns;
     engine_clear_reason(engine);
     engine_emit(engine, ENGINE_ACTION_ADOPT_LINK)->value = engine->epoch;
+    engine->deadline_ns = engine->now_ns + ENGINE_ANSWER_NS; /* for its first page */
     if (engine->status != BATON_STATUS_SETUP)
         engine_set_status(engine, BATON_STATUS_SETUP, "a source begins anew");
     engine_set_status(engine, BATON_STATUS_ACTIVE, "a source has said hello");

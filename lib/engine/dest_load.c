@@ -24,6 +24,7 @@ void dest_active_on_ram_start(struct engine *engine, const struct engine_event *
         dest_any_on_unexpected(engine, event);
         return;
     }
+    engine->deadline_ns = 0;
     pageset_lease(engine->pages, engine->epoch);
     engine->times.first_page_ns = engine->now_ns;
     engine_emit(engine, ENGINE_ACTION_LOAD_PRECOPY)->value = engine->epoch;

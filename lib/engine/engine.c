@@ -154,6 +154,7 @@ void engine_start_cpus(struct engine *engine)
 {
     assert(!engine->vm_running);
     engine->vm_running = true;
+    engine->halted = false;
     engine_emit(engine, ENGINE_ACTION_START_CPUS);
 }
 

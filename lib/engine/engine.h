@@ -47,6 +47,7 @@
     E(PAUSE, "break the link on purpose")                                                          \
     E(CANCEL, "give up, before the point of no return")                                            \
     E(STOP, "stop the CPUs")                                                                       \
+    E(HALT, "the guest stops itself for a moment: it is still to run")                             \
     E(CONT, "start the CPUs")                                                                      \
     /* links */                                                                                    \
     E(DIALED, "source: the connection of `link` stands, its threads may start")                    \
@@ -143,7 +144,7 @@ struct engine_hello {
 struct engine_event {
     enum engine_event_type type;
     uint64_t now_ns; /* monotonic; never goes back from one step to the next */
-    uint64_t link;   /* 0: not about a link */
+    uint64_t link;   /* 0: not about a link; results of actions name the link that was current */
     /* A sentence that explains the event (LINK_LOST, DIAL_FAILED, FAULT, failed results); may be
      * NULL. */
     const char *reason;
@@ -347,6 +348,7 @@ struct engine {
     struct pageset *pages;
     uint8_t nonce[ENGINE_ID_BYTES];
     bool vm_running;
+    bool halted;       /* the CPUs rest by HALT: the VM counts as running when it moves */
     bool keep_stopped; /* `stop` was ordered while a VM was to come in, and no `cont` since: it
                           stays stopped */
     bool capability[BATON_CAPABILITY_COUNT];

@@ -49,7 +49,7 @@ engine_handler engine_ignore, engine_impossible;
 engine_handler source_any_on_unexpected, dest_any_on_unexpected;
 
 /* ---- operator.c ---- */
-engine_handler engine_any_on_stop, engine_any_on_cont;
+engine_handler engine_any_on_stop, engine_any_on_halt, engine_any_on_cont;
 engine_handler source_any_refuse_migrate, source_any_refuse_resume,
     source_any_refuse_start_postcopy, source_any_refuse_pause, source_any_refuse_cancel;
 engine_handler dest_any_refuse_incoming, dest_any_refuse_recover, dest_any_refuse_pause,

@@ -54,6 +54,14 @@ static const char *const parameter_names[] = {"max-bandwidth", "max-postcopy-ban
 _Static_assert(sizeof(parameter_names) / sizeof(*parameter_names) == BATON_PARAMETER_COUNT,
                "parameter names");
 
+static const char *const faults_names[] = {"auto", "userfaultfd", "software"};
+_Static_assert(sizeof(faults_names) / sizeof(*faults_names) == BATON_FAULTS_COUNT, "faults names");
+
+const char *baton_faults_name(enum baton_faults faults)
+{
+    return faults_names[faults];
+}
+
 const char *engine_event_name(enum engine_event_type type)
 {
     return event_names[type];

@@ -78,6 +78,10 @@ static const char *may_not_quit(const struct engine *engine)
             return "the source was told that this process waits for the VM; give migrate_cancel "
                    "first, and the VM goes back";
     }
+    if (engine->role == BATON_ROLE_DEST && engine->status == BATON_STATUS_COMPLETED &&
+        engine->dest.listening)
+        return "the source does not know yet that the VM is complete here, and only this process "
+               "can tell it; wait for it, or give migrate_cancel to end the waiting";
     return NULL;
 }
 
@@ -95,8 +99,17 @@ void engine_any_on_stop(struct engine *engine, const struct engine_event *event)
     /* Handed over stopped, or taken back stopped: the order holds although the CPUs rest already.
      */
     engine->source.vm_was_running = false;
+    engine->halted = false;
     if (engine->role == BATON_ROLE_DEST && !engine->dest.started)
         engine->keep_stopped = true;
+    engine_stop_cpus(engine);
+}
+
+void engine_any_on_halt(struct engine *engine, const struct engine_event *event)
+{
+    (void)event;
+    if (engine->vm_running)
+        engine->halted = true;
     engine_stop_cpus(engine);
 }
 

@@ -45,8 +45,12 @@ void source_active_on_barrier_ack(struct engine *engine, const struct engine_eve
         source_any_on_unexpected(engine, event);
         return;
     }
-    engine->source.vm_was_running = engine->vm_running;
-    engine_stop_cpus(engine);
+    engine->source.vm_was_running = engine->vm_running || engine->halted;
+    engine->vm_running = false;
+    engine->halted = false;
+    /* Also when they rest already: the host may be busy with the VM for a guest that halted, and
+     * lets go of it now. */
+    engine_emit(engine, ENGINE_ACTION_STOP_CPUS);
     engine->times.stopped_ns = engine->now_ns;
     engine_set_status(engine, BATON_STATUS_DEVICE, "the CPUs rest for the switchover");
     if (engine->source.postcopy) {
@@ -54,6 +58,8 @@ void source_active_on_barrier_ack(struct engine *engine, const struct engine_eve
         send_package(engine);
         engine_set_status(engine, BATON_STATUS_POSTCOPY_DEVICE, "the device state is on its way");
     } else {
+        /* No VM runs anywhere now: a destination that stopped reading must not keep it so. */
+        engine->deadline_ns = engine->now_ns + ENGINE_LOAD_NS;
         engine_emit(engine, ENGINE_ACTION_FINAL_PASS)->value = engine->epoch;
     }
 }
@@ -91,6 +97,8 @@ void source_send_run(struct engine *engine)
 void source_device_on_run_written(struct engine *engine, const struct engine_event *event)
 {
     (void)event;
+    if (!engine->times.run_ns)
+        engine->times.run_ns = engine->now_ns;
     if (engine->source.run == ENGINE_RUN_ORDERED)
         engine->source.run = ENGINE_RUN_LEFT;
     /* After precopy every page is there: nothing is left but to hear that it is complete. */
@@ -105,9 +113,11 @@ void source_any_on_pong(struct engine *engine, const struct engine_event *event)
 {
     if (event->value != ENGINE_PING_RUN || engine->source.run == ENGINE_RUN_HELD)
         return;
-    engine->source.run = ENGINE_RUN_KNOWN;
-    if (!engine->times.run_ns)
+    /* The answer comes right after the VM was started; one that died with its link leaves the time
+     * at which RUN was written. */
+    if (engine->source.run != ENGINE_RUN_KNOWN)
         engine->times.run_ns = engine->now_ns;
+    engine->source.run = ENGINE_RUN_KNOWN;
 }
 
 void source_take_back(struct engine *engine)

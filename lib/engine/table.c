@@ -30,6 +30,7 @@
     E(PAUSE)                                                                                       \
     E(CANCEL)                                                                                      \
     E(STOP)                                                                                        \
+    E(HALT)                                                                                        \
     E(CONT)                                                                                        \
     E(DIALED)                                                                                      \
     E(DIAL_FAILED)                                                                                 \
@@ -57,6 +58,7 @@
     E(PAUSE)                                                                                       \
     E(CANCEL)                                                                                      \
     E(STOP)                                                                                        \
+    E(HALT)                                                                                        \
     E(CONT)                                                                                        \
     E(LINK_LOST)                                                                                   \
     E(LINK_RESTS)                                                                                  \

@@ -108,7 +108,7 @@ static void apply_package(struct baton *baton, struct link *link, bool precopy)
 
 static void apply_discard(struct baton *baton, const struct engine_action *action)
 {
-    struct engine_event result = {.type = ENGINE_EVENT_FAULTS_READY};
+    struct engine_event result = {.type = ENGINE_EVENT_FAULTS_READY, .link = baton->engine.link};
     static struct baton_error error; /* the result's sentence; loop thread only */
 
     if (!atomic_load(&baton->guarded))
@@ -122,7 +122,8 @@ static void apply_discard(struct baton *baton, const struct engine_action *actio
 
 static void apply_register_faults(struct baton *baton)
 {
-    struct engine_event result = {.type = ENGINE_EVENT_FAULTS_READY, .ok = true};
+    struct engine_event result = {
+        .type = ENGINE_EVENT_FAULTS_READY, .link = baton->engine.link, .ok = true};
     static struct baton_error error;
 
     if (fault_register(baton, &error) < 0) {
@@ -136,7 +137,7 @@ static void apply_register_faults(struct baton *baton)
 
 static void apply_load_devices(struct baton *baton)
 {
-    struct engine_event result = {.type = ENGINE_EVENT_LOADED};
+    struct engine_event result = {.type = ENGINE_EVENT_LOADED, .link = baton->engine.link};
     static struct baton_error error;
     bool running = false;
 
@@ -310,7 +311,6 @@ static void apply(struct baton *baton, const struct engine_action *action)
         break;
     case ENGINE_ACTION_END_FAULTS:
         fault_end(baton);
-        atomic_store(&baton->guarded, false);
         break;
     case ENGINE_ACTION_RELEASE:
         package_clear(&baton->incoming_package);

@@ -6,12 +6,10 @@
 #include "baton/baton.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "baton/guest.h"
 #include "runtime/link.h"
 
 /* ---- Life ---- */
@@ -54,6 +52,7 @@ static int copy_host(struct baton *baton, const struct baton_config *config,
     baton->ops_copy = *ops;
     baton->ops = &baton->ops_copy;
     baton->host = config->host;
+    baton->faults_wanted = config->faults;
     strcpy(baton->machine, config->machine);
     return 0;
 }
@@ -99,6 +98,7 @@ static void init_locks(struct baton *baton)
     pthread_mutex_init(&baton->info_lock, NULL);
     pthread_mutex_init(&baton->faults.lock, NULL);
     pthread_cond_init(&baton->faults.changed, NULL);
+    pthread_cond_init(&baton->faults.arrived, NULL);
     pthread_condattr_destroy(&monotonic);
 }
 
@@ -187,15 +187,7 @@ void baton_ram_ensure(struct baton *baton, unsigned waiter, unsigned block, uint
     if (baton_ram_is_present(baton, block, offset, 1))
         return;
     waiters_begin(&baton->waiters, waiter, block, offset, runtime_now_ns());
-    /*
-     * The kernel stops us at the load until the page has been placed, and lets us go just before
-     * it is known to be received. That rest is waited for too: a caller that came back at once
-     * would find the page missing still, and each of its tries would count as a wait of no time.
-     */
-    do {
-        (void)baton_guest_load_u8(baton->ram.blocks[block].host + offset);
-        sched_yield();
-    } while (!baton_ram_is_present(baton, block, offset, 1));
+    fault_wait(baton, block, offset / RAM_PAGE_BYTES);
     waited_ns = waiters_end(&baton->waiters, waiter, runtime_now_ns());
     latency_add(&baton->fault_latency, waited_ns);
 }
@@ -295,6 +287,11 @@ int baton_cancel(struct baton *baton, struct baton_error *error)
 int baton_stop(struct baton *baton, struct baton_error *error)
 {
     return order(baton, ENGINE_EVENT_STOP, NULL, error);
+}
+
+int baton_halt(struct baton *baton, struct baton_error *error)
+{
+    return order(baton, ENGINE_EVENT_HALT, NULL, error);
 }
 
 int baton_cont(struct baton *baton, struct baton_error *error)

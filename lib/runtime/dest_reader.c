@@ -85,8 +85,6 @@ static bool load_postcopy(struct loader *loader, unsigned block, uint64_t page,
                           const uint8_t *bytes)
 {
     struct baton *baton = loader->baton;
-    uint8_t *host = baton->ram.blocks[block].host + page * RAM_PAGE_BYTES;
-    uint64_t done = 0;
     int result;
 
     switch (pageset_place_begin(&baton->pages, loader->link->load_epoch, block, page)) {
@@ -99,17 +97,13 @@ static bool load_postcopy(struct loader *loader, unsigned block, uint64_t page,
         return bad_page(loader, "refused", block, page,
                         "it was received already, and the guest may have written to it since");
     }
-    if (!atomic_load(&baton->guarded))
-        result = -ENOENT;
-    else if (bytes)
-        result = uffd_copy(&baton->faults.uffd, host, bytes, RAM_PAGE_BYTES, &done);
-    else
-        result = uffd_zero(&baton->faults.uffd, host, RAM_PAGE_BYTES, &done);
+    result = fault_place(baton, block, page, bytes);
     if (result < 0) {
         pageset_place_abort(&baton->pages, block, page);
         return bad_page(loader, "cannot place", block, page, strerror(-result));
     }
     pageset_place_end(&baton->pages, block, page);
+    fault_placed(baton);
     return true;
 }
 
@@ -233,7 +227,7 @@ static bool take_advise(struct loader *loader)
     event.ok = atomic_load(&loader->baton->capabilities[BATON_CAPABILITY_POSTCOPY_RAM]);
     if (!event.ok) {
         event.reason = off;
-    } else if (fault_probe(&error) < 0) {
+    } else if (fault_probe(loader->baton, &error) < 0) {
         event.ok = false;
         event.reason = error.text;
     }

@@ -16,11 +16,13 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "baton/guest.h"
 #include "runtime/link.h"
 
 #define EVENTS_AT_ONCE 16
@@ -42,25 +44,29 @@ static void request(struct fault_server *faults, unsigned block, uint64_t page)
         poll(NULL, 0, 1);
 }
 
-static void serve_fault(struct baton *baton, const struct uffd_event *event)
+void fault_wanted(struct baton *baton, unsigned block, uint64_t page)
 {
     struct fault_server *faults = &baton->faults;
-    uint64_t offset, page, bit;
-    unsigned block;
+    uint64_t bit = UINT64_C(1) << page % 64;
 
-    if (!ram_find_host(&baton->ram, event->host, &block, &offset))
-        return;
-    page = offset / RAM_PAGE_BYTES;
-    bit = UINT64_C(1) << page % 64;
-    if (pageset_is_received(&baton->pages, block, page)) {
-        uffd_wake(&faults->uffd, event->host, RAM_PAGE_BYTES);
-        return;
-    }
     atomic_fetch_add_explicit(&baton->stats.faults, 1, memory_order_relaxed);
     if (faults->requested[block][page / 64] & bit)
         return;
     faults->requested[block][page / 64] |= bit;
     request(faults, block, page);
+}
+
+static void serve_fault(struct baton *baton, const struct uffd_event *event)
+{
+    uint64_t offset;
+    unsigned block;
+
+    if (!ram_find_host(&baton->ram, event->host, &block, &offset))
+        return;
+    if (pageset_is_received(&baton->pages, block, offset / RAM_PAGE_BYTES))
+        uffd_wake(&baton->faults.uffd, event->host, RAM_PAGE_BYTES);
+    else
+        fault_wanted(baton, block, offset / RAM_PAGE_BYTES);
 }
 
 /* After a recovery: what was asked for and has not come is asked for again. */
@@ -135,6 +141,10 @@ static void *fault_main(void *opaque)
             abort(); /* an eventfd of our own cannot fail otherwise */
         if (!is_working(faults))
             continue;
+        if (faults->software) {
+            fault_soft_serve(baton);
+            continue;
+        }
         count = uffd_read(&faults->uffd, events, EVENTS_AT_ONCE);
         for (int i = 0; i < count; i++)
             serve_fault(baton, &events[i]);
@@ -185,14 +195,80 @@ bool fault_halt(struct baton *baton, struct link *link)
     return halts;
 }
 
-int fault_probe(struct baton_error *error)
+/* Opens userfaultfd, or finds that it is not to be used. */
+static int open_uffd(struct baton *baton, struct uffd *uffd, bool *software,
+                     struct baton_error *error)
+{
+    int result = 0;
+
+    uffd->fd = -1;
+    *software = baton->faults_wanted == BATON_FAULTS_SOFTWARE;
+    if (!*software)
+        result = uffd_open(uffd, error);
+    if (result == 0 && !*software && uffd->user_mode_only &&
+        baton->faults_wanted == BATON_FAULTS_AUTO) {
+        /* System calls given a missing page would fail in this mode; everybody asks first anyway.
+         */
+        uffd_close(uffd);
+        *software = true;
+    } else if (result < 0 && baton->faults_wanted == BATON_FAULTS_AUTO) {
+        *software = true;
+        result = 0;
+    }
+    return result;
+}
+
+int fault_probe(struct baton *baton, struct baton_error *error)
 {
     struct uffd uffd;
-    int result = uffd_open(&uffd, error);
+    bool software;
+    int result = open_uffd(baton, &uffd, &software, error);
 
-    if (result == 0)
+    if (result == 0 && !software)
         uffd_close(&uffd);
     return result;
+}
+
+int fault_place(struct baton *baton, unsigned block, uint64_t page, const uint8_t *bytes)
+{
+    struct fault_server *faults = &baton->faults;
+    uint8_t *host = baton->ram.blocks[block].host + page * RAM_PAGE_BYTES;
+    uint64_t done = 0;
+
+    if (!atomic_load(&baton->guarded))
+        return -ENOENT;
+    if (!faults->software)
+        return bytes ? uffd_copy(&faults->uffd, host, bytes, RAM_PAGE_BYTES, &done)
+                     : uffd_zero(&faults->uffd, host, RAM_PAGE_BYTES, &done);
+    /* Nobody looks at the page before it is received; discarded, it is zero already. */
+    if (bytes)
+        baton_guest_write(host, bytes, RAM_PAGE_BYTES);
+    return 0;
+}
+
+void fault_placed(struct baton *baton)
+{
+    if (baton->faults.software)
+        fault_soft_arrived(baton);
+}
+
+void fault_wait(struct baton *baton, unsigned block, uint64_t page)
+{
+    const uint8_t *host = baton->ram.blocks[block].host + page * RAM_PAGE_BYTES;
+
+    if (baton->faults.software) {
+        fault_soft_wait(baton, block, page);
+        return;
+    }
+    /*
+     * The kernel stops us at the load until the page has been placed, and lets us go just before
+     * it is known to be received. That rest is waited for too: a caller that came back at once
+     * would find the page missing still, and each of its tries would count as a wait of no time.
+     */
+    do {
+        (void)baton_guest_load_u8(host);
+        sched_yield();
+    } while (!baton_ram_is_present(baton, block, page * RAM_PAGE_BYTES, 1));
 }
 
 static void free_server(struct baton *baton)
@@ -206,7 +282,8 @@ static void free_server(struct baton *baton)
     if (faults->wake_fd >= 0)
         close(faults->wake_fd);
     faults->wake_fd = -1;
-    uffd_close(&faults->uffd);
+    if (!faults->software)
+        uffd_close(&faults->uffd);
     faults->made = false;
 }
 
@@ -216,7 +293,9 @@ static int register_blocks(struct baton *baton, struct baton_error *error)
 
     for (unsigned b = 0; b < baton->ram.count; b++) {
         const struct ram_block *block = &baton->ram.blocks[b];
-        int result = uffd_register(&faults->uffd, block->host, block->length_bytes, error);
+        int result = faults->software
+                         ? 0
+                         : uffd_register(&faults->uffd, block->host, block->length_bytes, error);
 
         if (result < 0)
             return result;
@@ -231,10 +310,11 @@ static int register_blocks(struct baton *baton, struct baton_error *error)
 int fault_register(struct baton *baton, struct baton_error *error)
 {
     struct fault_server *faults = &baton->faults;
-    int result = uffd_open(&faults->uffd, error);
+    int result = open_uffd(baton, &faults->uffd, &faults->software, error);
 
     if (result < 0)
         return result;
+    faults->wish_head = faults->wish_count = 0;
     faults->working = faults->resting = faults->end = faults->ask_again = false;
     faults->tell_rest = false;
     faults->link = NULL;
@@ -265,5 +345,7 @@ void fault_end(struct baton *baton)
     wake(faults);
     pthread_mutex_unlock(&faults->lock);
     pthread_join(faults->thread, NULL);
+    atomic_store(&baton->guarded, false);
+    fault_placed(baton); /* nothing is missing any more */
     free_server(baton);
 }

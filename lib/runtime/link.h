@@ -44,7 +44,8 @@ struct link {
     enum baton_role role;
     uint64_t since_ns;
     bool adopted; /* loop thread only: it is the current link, or was; else a stranger */
-    bool dropped; /* loop thread only */
+    bool dropped; /* loop thread only: sent away, may write a last word */
+    bool killed;  /* loop thread only: a stranger that had its time */
     bool reader_made, writer_made;
     pthread_t reader, writer;
     struct link *next;

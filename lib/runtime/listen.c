@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/link.h"
@@ -48,25 +49,28 @@ int listen_open(struct baton *baton, const char *uri, struct channel_listener **
 int listen_start(struct baton *baton, const char *uri, struct channel_listener *listener,
                  struct baton_error *error)
 {
-    struct listening *listening = NULL;
+    struct listening *listening = calloc(1, sizeof(*listening));
     int result = 0;
 
     pthread_mutex_lock(&baton->listeners_lock);
-    if (baton->listener_count == BATON_MAX_ADDRESSES) {
+    if (!listening) {
+        result = baton_error_set(error, ENOMEM, "no memory for another listener");
+    } else if (baton->listener_count == BATON_MAX_ADDRESSES) {
         result = baton_error_set(error, ENOSPC, "listening at too many addresses already");
     } else {
-        listening = &baton->listeners[baton->listener_count];
         listening->baton = baton;
         listening->listener = listener;
         snprintf(listening->uri, sizeof(listening->uri), "%s", uri);
         if (pthread_create(&listening->thread, NULL, listen_main, listening))
             result = baton_error_set(error, EAGAIN, "no thread to be had for listening");
         else
-            baton->listener_count++;
+            baton->listeners[baton->listener_count++] = listening;
     }
     pthread_mutex_unlock(&baton->listeners_lock);
-    if (result < 0)
+    if (result < 0) {
+        free(listening);
         channel_listener_close(listener);
+    }
     return result;
 }
 
@@ -76,31 +80,31 @@ bool listen_has(struct baton *baton, const char *uri)
 
     pthread_mutex_lock(&baton->listeners_lock);
     for (unsigned i = 0; i < baton->listener_count; i++)
-        if (strcmp(baton->listeners[i].uri, uri) == 0 ||
-            strcmp(channel_listener_uri(baton->listeners[i].listener), uri) == 0)
+        if (strcmp(baton->listeners[i]->uri, uri) == 0 ||
+            strcmp(channel_listener_uri(baton->listeners[i]->listener), uri) == 0)
             found = true;
     pthread_mutex_unlock(&baton->listeners_lock);
     return found;
 }
 
+/* Whoever takes the listeners out of the table closes them: the loop and baton_free() may come at
+ * the same time. */
 void listen_close_all(struct baton *baton)
 {
-    struct listening closed[BATON_MAX_ADDRESSES];
+    struct listening *taken[BATON_MAX_ADDRESSES];
     unsigned count;
 
     pthread_mutex_lock(&baton->listeners_lock);
     count = baton->listener_count;
-    for (unsigned i = 0; i < count; i++)
-        channel_listener_shutdown(baton->listeners[i].listener);
-    memcpy(closed, baton->listeners, sizeof(closed));
-    pthread_mutex_unlock(&baton->listeners_lock);
-    for (unsigned i = 0; i < count; i++)
-        pthread_join(closed[i].thread, NULL);
-    pthread_mutex_lock(&baton->listeners_lock);
-    for (unsigned i = 0; i < count; i++)
-        channel_listener_close(closed[i].listener);
     baton->listener_count = 0;
+    memcpy(taken, baton->listeners, sizeof(taken));
     pthread_mutex_unlock(&baton->listeners_lock);
+    for (unsigned i = 0; i < count; i++) {
+        channel_listener_shutdown(taken[i]->listener);
+        pthread_join(taken[i]->thread, NULL);
+        channel_listener_close(taken[i]->listener);
+        free(taken[i]);
+    }
 }
 
 void listen_list(struct baton *baton, struct baton_info *info)
@@ -109,6 +113,6 @@ void listen_list(struct baton *baton, struct baton_info *info)
     info->address_count = baton->listener_count;
     for (unsigned i = 0; i < baton->listener_count; i++)
         snprintf(info->addresses[i], sizeof(info->addresses[i]), "%s",
-                 channel_listener_uri(baton->listeners[i].listener));
+                 channel_listener_uri(baton->listeners[i]->listener));
     pthread_mutex_unlock(&baton->listeners_lock);
 }

@@ -133,9 +133,9 @@ static void forget_rested_link(struct baton *baton, const struct engine_event *e
         link_free(link);
 }
 
-static void serve(struct baton *baton, struct post *post)
+static void serve(struct baton *baton, struct post *post, bool ending)
 {
-    if (!baton->ending) {
+    if (!ending) {
         note_before(baton, post);
         step(baton, &post->event);
         post->verdict = -baton->out.verdict;
@@ -155,32 +155,34 @@ static void serve(struct baton *baton, struct post *post)
     forget_rested_link(baton, &post->event);
 }
 
-/* Connections that never said who they are cost a place; they get ten seconds. Returns when the
- * next one is due, or 0. */
+/*
+ * Connections that never said who they are cost a place; they get ten seconds, and there may be so
+ * many of them, of which the newest stay. Those that were sent away get the same time to take their
+ * last word. Returns when the next one is due, or 0.
+ */
 static uint64_t drop_strangers(struct baton *baton)
 {
     uint64_t now_ns = runtime_now_ns(), due_ns = 0;
     unsigned strangers = 0;
-    struct link *link, *oldest = NULL;
 
     pthread_mutex_lock(&baton->links_lock);
-    for (link = baton->links; link; link = link->next) {
-        if (link->role != BATON_ROLE_DEST || link->adopted || link->dropped ||
+    /* The list begins with the newest. */
+    for (struct link *link = baton->links; link; link = link->next) {
+        uint64_t end_ns = link->since_ns + RUNTIME_STRANGER_NS;
+
+        if (link->role != BATON_ROLE_DEST || link->adopted || link->killed ||
             link->id == baton->engine.dest.pending_link)
             continue;
-        strangers++;
-        if (!oldest || link->since_ns < oldest->since_ns)
-            oldest = link;
+        strangers += !link->dropped;
+        if (end_ns <= now_ns || strangers > RUNTIME_MAX_STRANGERS) {
+            link->killed = true;
+            link_quit(link);
+        } else if (!due_ns || end_ns < due_ns) {
+            due_ns = end_ns;
+        }
     }
     pthread_mutex_unlock(&baton->links_lock);
-    if (!oldest)
-        return 0;
-    due_ns = oldest->since_ns + RUNTIME_STRANGER_NS;
-    if (strangers <= RUNTIME_MAX_STRANGERS && due_ns > now_ns)
-        return due_ns;
-    oldest->dropped = true;
-    link_quit(oldest);
-    return now_ns + 1;
+    return due_ns;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -218,8 +220,10 @@ static void kill_links(struct baton *baton)
     struct link *link;
 
     pthread_mutex_lock(&baton->links_lock);
-    for (link = baton->links; link; link = link->next)
+    for (link = baton->links; link; link = link->next) {
+        fault_halt(baton, link);
         link_quit(link);
+    }
     pthread_mutex_unlock(&baton->links_lock);
 }
 
@@ -255,7 +259,7 @@ static void *loop_main(void *opaque)
         post = wait_for_post(baton, deadline_ns, ending);
         pthread_mutex_unlock(&baton->loop_lock);
         if (post) {
-            serve(baton, post);
+            serve(baton, post, ending);
         } else if (!ending) {
             step(baton, &timeout);
             step_results(baton);

@@ -82,7 +82,15 @@ struct fault_server {
     struct link *link; /* where requests go; and who is told when it rests */
     bool tell_rest;
     struct uffd uffd;
+    bool software; /* no userfaultfd: those who need a page say so themselves (fault_soft.c) */
     int wake_fd;
+    pthread_cond_t arrived;    /* software: a page has come, or nothing is missing any more */
+    _Atomic unsigned sleepers; /* software: who waits for `arrived` */
+    struct {
+        unsigned block;
+        uint64_t page;
+    } wishes[BATON_MAX_WAITERS]; /* software: a ring; each waiter has one wish at a time */
+    unsigned wish_head, wish_count;
     uint64_t *requested[BATON_MAX_RAM_BLOCKS]; /* pages asked for, and not yet known to be here */
     pthread_t thread;
 };
@@ -101,6 +109,7 @@ struct baton {
     const struct baton_host_ops *ops;
     struct baton_host_ops ops_copy;
     void *host;
+    enum baton_faults faults_wanted;
     char machine[BATON_BLOCK_NAME_BYTES];
     struct ram_table ram;
     struct wire_blocks wire_blocks;
@@ -146,7 +155,7 @@ struct baton {
     struct baton_error dial_error; /* the dialer's, until it was joined */
 
     pthread_mutex_t listeners_lock; /* of the table; threads are started and joined outside of it */
-    struct listening listeners[BATON_MAX_ADDRESSES];
+    struct listening *listeners[BATON_MAX_ADDRESSES]; /* owned */
     unsigned listener_count;
 
     struct fault_server faults;
@@ -193,9 +202,23 @@ void fault_work(struct baton *baton,
 /* Tells the thread to halt; true if it will call link_thread_rests(link) when it does. */
 bool fault_halt(struct baton *baton, struct link *link);
 void fault_end(struct baton *baton);
-/* Whether userfaultfd can be had here at all: asked when ADVISE comes, before anything depends on
- * it. */
-int fault_probe(struct baton_error *error);
+/* Whether missing pages can be caught here at all: asked when ADVISE comes, before anything depends
+ * on it. */
+int fault_probe(struct baton *baton, struct baton_error *error);
+/* Somebody waits for the page, which is missing: asks for it, unless that was done. The fault
+ * thread's. */
+void fault_wanted(struct baton *baton, unsigned block, uint64_t page);
+/* Loading thread: makes a missing page present, whole; `bytes` NULL: zeros. 0 or -errno. */
+int fault_place(struct baton *baton, unsigned block, uint64_t page, const uint8_t *bytes);
+/* The page has become received: who waits for it may look. */
+void fault_placed(struct baton *baton);
+/* Any thread of the host: waits until the page is received. */
+void fault_wait(struct baton *baton, unsigned block, uint64_t page);
+
+/* ---- fault_soft.c ---- */
+void fault_soft_wait(struct baton *baton, unsigned block, uint64_t page);
+void fault_soft_arrived(struct baton *baton);
+void fault_soft_serve(struct baton *baton); /* the fault thread: asks for what was wished for */
 
 /* ---- dial.c, listen.c ---- */
 void dial_start(struct baton *baton);

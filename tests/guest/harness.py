@@ -382,10 +382,11 @@ class Rig:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def pair(rig, guest="bare", memory="64M", cpus=2, listen="tcp:127.0.0.1:0", append="", postcopy=True, **more):
+def pair(rig, guest="bare", memory="64M", cpus=2, listen="tcp:127.0.0.1:0", append="", postcopy=True,
+         dest_extra=(), dest_prefix=(), **more):
     """A source with its guest ready, and a destination that listens."""
     source = Vm(rig, "source", guest, memory, cpus, append=append)
-    dest = Vm(rig, "dest", guest, memory, cpus, incoming="defer")
+    dest = Vm(rig, "dest", guest, memory, cpus, incoming="defer", extra=dest_extra, prefix=dest_prefix)
     for vm in (source, dest):
         vm.capabilities(events=True, postcopy_ram=postcopy, **more)
     dest.qmp.command("migrate-incoming", uri=listen)

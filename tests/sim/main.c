@@ -77,7 +77,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--sweep") == 0)
             return sim_sweep();
         if (strcmp(argv[i], "--rows") == 0)
-            return tell_all(NULL, false) | sim_random_runs(1, 3000, false) | sim_report_rows();
+            return tell_all(NULL, false) | sim_random_runs(1, 20000, false) | sim_report_rows();
         if (strcmp(argv[i], "--story") == 0 && value)
             return tell_all(value, false);
         if (strcmp(argv[i], "--random") == 0 && value)

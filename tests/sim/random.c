@@ -65,16 +65,17 @@ static void cut_something(struct sim *sim)
 static void order_something(struct sim *sim)
 {
     static const enum engine_event_type at_source[] = {
-        ENGINE_EVENT_MIGRATE, ENGINE_EVENT_RESUME, ENGINE_EVENT_RESUME, ENGINE_EVENT_START_POSTCOPY,
-        ENGINE_EVENT_PAUSE,   ENGINE_EVENT_CANCEL, ENGINE_EVENT_STOP,   ENGINE_EVENT_CONT};
-    static const enum engine_event_type at_dest[] = {ENGINE_EVENT_INCOMING, ENGINE_EVENT_RECOVER,
-                                                     ENGINE_EVENT_PAUSE,    ENGINE_EVENT_CANCEL,
-                                                     ENGINE_EVENT_STOP,     ENGINE_EVENT_CONT};
+        ENGINE_EVENT_MIGRATE,        ENGINE_EVENT_RESUME, ENGINE_EVENT_RESUME,
+        ENGINE_EVENT_START_POSTCOPY, ENGINE_EVENT_PAUSE,  ENGINE_EVENT_CANCEL,
+        ENGINE_EVENT_STOP,           ENGINE_EVENT_CONT,   ENGINE_EVENT_HALT};
+    static const enum engine_event_type at_dest[] = {
+        ENGINE_EVENT_INCOMING, ENGINE_EVENT_RECOVER, ENGINE_EVENT_PAUSE, ENGINE_EVENT_CANCEL,
+        ENGINE_EVENT_STOP,     ENGINE_EVENT_CONT,    ENGINE_EVENT_HALT};
 
     if (sim_random(sim, 3))
-        sim_order(sim, SIM_SOURCE, at_source[sim_random(sim, 8)]);
+        sim_order(sim, SIM_SOURCE, at_source[sim_random(sim, 9)]);
     else
-        sim_order(sim, SIM_DEST, at_dest[sim_random(sim, 6)]);
+        sim_order(sim, SIM_DEST, at_dest[sim_random(sim, 7)]);
 }
 
 /* The time until the next idea: usually within what a migration takes. */

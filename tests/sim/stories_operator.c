@@ -175,6 +175,20 @@ static void stop_and_cont_in_postcopy(struct sim *sim)
     want_refused(sim, SIM_SOURCE, ENGINE_EVENT_CONT);
 }
 
+/* The guest reboots just when its VM leaves: it runs where it arrives, and the source's host is
+ * told to let go of it. */
+static void guest_halts_while_it_leaves(struct sim *sim)
+{
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_HALT));
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_CONT));
+    sim_trap(sim, SIM_WIRE_PAGE, SIM_BEFORE_ARRIVAL, 1, 0);
+    sim_begin(sim, SIM_WAY_POSTCOPY);
+    sim_run_until(sim, NULL, SIM_S);
+    SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_HALT));
+    SIM_WANT(sim, !sim->side[SIM_SOURCE].cpus_run);
+    want_end(sim);
+}
+
 static void cont_is_waited_for(struct sim *sim)
 {
     sim->stopped_by_operator = true;
@@ -259,6 +273,7 @@ const struct sim_story sim_stories_operator[] = {
     {"stop-at-destination-before-run", stop_at_destination_before_run, {0}},
     {"stop-then-taken-back", stop_then_taken_back, {0}},
     {"stop-and-cont-in-postcopy", stop_and_cont_in_postcopy, {0}},
+    {"guest-halts-while-it-leaves", guest_halts_while_it_leaves, {0}},
     {"cont-is-waited-for", cont_is_waited_for, {.keep_stopped = true}},
     {"pause-at-source", pause_at_source, {0}},
     {"pause-at-destination", pause_at_destination, {0}},

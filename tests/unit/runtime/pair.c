@@ -225,6 +225,7 @@ void vm_init(struct vm *vm, const char *name, bool incoming)
         .waiter_count = 1,
         .waiter_names = waiters,
         .running = !incoming,
+        .faults = getenv("PAIR_FAULTS") ? BATON_FAULTS_SOFTWARE : BATON_FAULTS_USERFAULTFD,
     };
     struct baton_error error;
 

@@ -245,6 +245,7 @@ static void test_strangers_keep_the_source_out(void **state)
     set_up(f, "tcp:127.0.0.1:0");
     to.sin_port = htons((uint16_t)atoi(strrchr(f->uri, ':') + 1));
     start_postcopy(f, 2000000);
+    assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
     assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
     ok(baton_pause(f->source.baton, &error), &error);
     assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_PAUSED, LIMIT_MS));

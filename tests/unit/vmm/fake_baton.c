@@ -133,6 +133,23 @@ int baton_stop(struct baton *baton, struct baton_error *error)
     return 0;
 }
 
+const char *baton_faults_name(enum baton_faults faults)
+{
+    static const char *const names[] = {"auto", "userfaultfd", "software"};
+
+    return names[faults];
+}
+
+const char *baton_status_name(enum baton_status status)
+{
+    return status == BATON_STATUS_NONE ? "none" : "something";
+}
+
+int baton_halt(struct baton *baton, struct baton_error *error)
+{
+    return baton_stop(baton, error);
+}
+
 int baton_cont(struct baton *baton, struct baton_error *error)
 {
     want(baton, true);

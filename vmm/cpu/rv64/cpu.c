@@ -159,6 +159,6 @@ const struct vmm_cpu_ops vmm_cpu_rv64 = {
     .drop_dirty = cpu_drop_dirty,
     .save = rv64_save,
     .load = rv64_load,
-    .section = "baton/rv64",
+    .section = "rv64",
     .version = 1,
 };
