@@ -86,4 +86,9 @@ const struct qmp_command qmp_commands[] = {
      0,
      qmp_run_device_state,
      {{0}}},
+    {"x-baton-received-map",
+     "How many percent of each of so many parts of a RAM block have arrived here",
+     0,
+     qmp_run_received_map,
+     {{"cells", QMP_UINT, true}, {"block", QMP_UINT, true}}},
     {0}};

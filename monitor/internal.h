@@ -220,6 +220,7 @@ json_t *qmp_run_query_capabilities(struct qmp_context *context, json_t *argument
 json_t *qmp_run_set_parameters(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_query_parameters(struct qmp_context *context, json_t *arguments);
 
+json_t *qmp_run_received_map(struct qmp_context *context, json_t *arguments); /* received_map.c */
 json_t *qmp_run_query_migrate(struct qmp_context *context, json_t *arguments);
 
 #endif

@@ -30,12 +30,6 @@
 
 #include "baton/error.h"
 
-#if defined(__GNUC__)
-#define BATON_API __attribute__((visibility("default")))
-#else
-#define BATON_API
-#endif
-
 struct baton;
 
 /* ---- The VM: what the host supplies ---- */
@@ -340,6 +334,15 @@ struct baton_info {
     char addresses[BATON_MAX_ADDRESSES][BATON_URI_BYTES];
 };
 BATON_API void baton_query(struct baton *baton, struct baton_info *info);
+
+/*
+ * A map of the memory that arrives. The block is cut into `cells` parts of the same size, give or
+ * take a page, and out_percent[i] says how many percent of part i are here, rounded down: 100 only
+ * if all of it is. For people to look at: the answer may be old when it is given. Any thread; waits
+ * for nobody. -EBUSY where no VM comes in, -EINVAL for a block that is not, or no cells.
+ */
+BATON_API int baton_received_map(struct baton *baton, unsigned block, unsigned cells,
+                                 uint8_t *out_percent, struct baton_error *error);
 
 /*
  * The device sections that would be sent, as the bytes of a QEMU stream, for comparing two stopped

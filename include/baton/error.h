@@ -10,6 +10,13 @@
 #ifndef BATON_ERROR_H
 #define BATON_ERROR_H
 
+/* What is the library's to the outside; everything else it hides. */
+#if defined(__GNUC__)
+#define BATON_API __attribute__((visibility("default")))
+#else
+#define BATON_API
+#endif
+
 #define BATON_ERROR_TEXT_BYTES 512
 
 struct baton_error {
@@ -22,12 +29,12 @@ struct baton_error {
  * and returns -code, so that `return baton_error_set(...)` is the whole failure path. A sentence
  * that does not fit is cut, never overflowed.
  */
-int baton_error_set(struct baton_error *error, int code, const char *format, ...)
+BATON_API int baton_error_set(struct baton_error *error, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Puts "context: " before the sentence already recorded; returns -error->code (or -EIO without
  * one). */
-int baton_error_prefix(struct baton_error *error, const char *format, ...)
+BATON_API int baton_error_prefix(struct baton_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 #endif

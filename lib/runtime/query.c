@@ -125,6 +125,58 @@ void baton_query(struct baton *baton, struct baton_info *info)
     listen_list(baton, info);
 }
 
+/* Of the pages of `set` from first to last, how many percent are here. */
+static uint8_t percent_received(const struct pageset *set, unsigned block, uint64_t first,
+                                uint64_t last)
+{
+    uint64_t here = 0;
+
+    for (uint64_t page = first; page <= last; page++)
+        here += pageset_is_received(set, block, page);
+    return (uint8_t)(here * 100 / (last - first + 1));
+}
+
+int baton_received_map(struct baton *baton, unsigned block, unsigned cells, uint8_t *out_percent,
+                       struct baton_error *error)
+{
+    enum baton_status status;
+    enum baton_role role;
+    uint64_t pages, each, more, first = 0;
+
+    pthread_mutex_lock(&baton->info_lock);
+    role = baton->picture.role;
+    status = baton->picture.status;
+    pthread_mutex_unlock(&baton->info_lock);
+    if (block >= baton->pages.block_count)
+        return baton_error_set(error, EINVAL, "There is no RAM block %u: this VM has %u, from 0 on",
+                               block, baton->pages.block_count);
+    if (!cells)
+        return baton_error_set(error, EINVAL, "A map of no cells shows nothing: ask for some");
+    if (role != BATON_ROLE_DEST)
+        return baton_error_set(
+            error, EBUSY,
+            "No memory arrives here, because no VM comes in: ask the destination for the map");
+    /* Cell i begins at page i * pages / cells, computed such that nothing overflows. */
+    pages = baton->pages.blocks[block].pages;
+    each = pages / cells;
+    more = pages % cells;
+    for (unsigned i = 0; i < cells; i++) {
+        uint64_t next = each * (i + 1) + more * (i + 1) / cells;
+        uint64_t last = next > first ? next - 1 : first;
+
+        if (status == BATON_STATUS_SETUP)
+            out_percent[i] = 0; /* what the set says is left from an earlier migration */
+        else if (status == BATON_STATUS_COMPLETED)
+            out_percent[i] = 100;
+        else
+            out_percent[i] =
+                percent_received(&baton->pages, block, first < pages ? first : pages - 1,
+                                 last < pages ? last : pages - 1);
+        first = next;
+    }
+    return 0;
+}
+
 int baton_may_quit(struct baton *baton, struct baton_error *error)
 {
     int result = 0;

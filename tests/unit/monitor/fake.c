@@ -373,6 +373,16 @@ void baton_query(struct baton *baton, struct baton_info *info)
     pthread_mutex_unlock(&machine.lock);
 }
 
+int baton_received_map(struct baton *baton, unsigned block, unsigned cells, uint8_t *out_percent,
+                       struct baton_error *error)
+{
+    int result = order(error, "map");
+
+    for (unsigned i = 0; i < cells && !result; i++)
+        out_percent[i] = (uint8_t)((i + block) % 101);
+    return result;
+}
+
 int baton_save_devices(struct baton *baton, uint8_t **bytes, size_t *length_bytes,
                        struct baton_error *error)
 {
