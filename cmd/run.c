@@ -37,6 +37,7 @@
 struct run_options {
     struct vmm_machine_config machine;
     const char *qmp;
+    const char *monitor;
     const char *incoming; /* NULL: none; "defer": told later by the monitor */
 };
 
@@ -64,6 +65,8 @@ static const char help_text[] =
     "  --console WHERE      `stdio` (the default; Ctrl-a h helps when it is a terminal),\n"
     "                       `none`, or the path of a unix socket to make\n"
     "  --qmp PATH           make a QMP monitor socket at PATH\n"
+    "  --monitor WHERE      make a monitor for people: `stdio` (with --console elsewhere), or the\n"
+    "                       path of a unix socket to make\n"
     "  --incoming URI       do not boot: wait for a VM at tcp:HOST:PORT or unix:PATH;\n"
     "                       `defer` waits for the monitor to say where\n"
     "  --paused             do not start the CPUs before the monitor says `cont`; with\n"
@@ -84,6 +87,7 @@ enum {
     OPTION_MACHINE,
     OPTION_CONSOLE,
     OPTION_QMP,
+    OPTION_MONITOR,
     OPTION_INCOMING,
     OPTION_PAUSED,
     OPTION_FAULTS,
@@ -100,6 +104,7 @@ static const struct option long_options[] = {
     {"machine", required_argument, NULL, OPTION_MACHINE},
     {"console", required_argument, NULL, OPTION_CONSOLE},
     {"qmp", required_argument, NULL, OPTION_QMP},
+    {"monitor", required_argument, NULL, OPTION_MONITOR},
     {"incoming", required_argument, NULL, OPTION_INCOMING},
     {"paused", no_argument, NULL, OPTION_PAUSED},
     {"faults", required_argument, NULL, OPTION_FAULTS},
@@ -204,6 +209,9 @@ static int parse_option(struct run_options *options, int option, const char *val
     case OPTION_QMP:
         options->qmp = value;
         return 0;
+    case OPTION_MONITOR:
+        options->monitor = value;
+        return 0;
     case OPTION_INCOMING:
         options->incoming = value;
         options->machine.incoming = true;
@@ -232,6 +240,11 @@ static int check_options(const struct run_options *options, struct baton_error *
         return baton_error_set(error, EINVAL,
                                "there is nothing to boot: name a kernel with --kernel, or wait for "
                                "a VM with --incoming");
+    if (options->monitor && strcmp(options->monitor, "stdio") == 0 &&
+        (!machine->console || strcmp(machine->console, "stdio") == 0))
+        return baton_error_set(error, EINVAL,
+                               "--monitor stdio needs stdin and stdout for itself; put the console "
+                               "elsewhere with --console none or a socket's path");
     code = check_file("--kernel", machine->kernel, error);
     if (!code)
         code = check_file("--initrd", machine->initrd, error);
@@ -361,8 +374,10 @@ static int make(struct run *run, struct baton_error *error)
     options->machine.on_quit_key = quit_key;
     options->machine.opaque = run;
     code = vmm_machine_new(&options->machine, &run->machine, error);
-    if (!code && options->qmp)
+    if (!code && (options->qmp || options->monitor))
         code = qmp_server_start(run->machine, options->qmp, &run->qmp, error);
+    if (!code && options->monitor)
+        code = qmp_server_add_human(run->qmp, options->monitor, error);
     if (!code && options->incoming && strcmp(options->incoming, "defer") != 0) {
         code = baton_incoming(vmm_machine_baton(run->machine), options->incoming, error);
         if (!code)

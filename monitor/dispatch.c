@@ -135,6 +135,22 @@ static const char *type_name(enum qmp_type type)
     return "?";
 }
 
+char *qmp_arguments_text(const struct qmp_command *command)
+{
+    char *text = NULL;
+    size_t length_bytes;
+    FILE *out = open_memstream(&text, &length_bytes);
+
+    if (!out)
+        return NULL;
+    for (const struct qmp_argument *argument = command->arguments; argument->name; argument++)
+        fprintf(out, "%s`%s`: %s%s%s%s", argument == command->arguments ? "" : "; ", argument->name,
+                type_name(argument->type), argument->optional ? ", optional" : "",
+                argument->help ? ", " : "", argument->help ? argument->help : "");
+    fclose(out);
+    return text;
+}
+
 static bool check_arguments(struct qmp_context *context, const struct qmp_command *command,
                             json_t *arguments)
 {
@@ -250,14 +266,24 @@ static bool check_request(struct qmp_context *context, const json_t *message, co
     return true;
 }
 
+json_t *qmp_call(struct qmp_context *context, const struct qmp_command *command, json_t *given)
+{
+    json_t *arguments = given ? json_incref(given) : json_object();
+    json_t *result =
+        check_arguments(context, command, arguments) ? command->run(context, arguments) : NULL;
+
+    json_decref(arguments);
+    return result;
+}
+
 static json_t *run(struct qmp_context *context, const json_t *message, bool out_of_band)
 {
     struct qmp_session *session = context->session;
     const struct qmp_command *command;
-    json_t *arguments, *given, *result;
+    json_t *arguments;
     const char *name;
 
-    if (!check_request(context, message, &name, &given))
+    if (!check_request(context, message, &name, &arguments))
         return NULL;
     command = qmp_find_command(name);
     if (!atomic_load(&session->negotiated) &&
@@ -271,14 +297,11 @@ static json_t *run(struct qmp_context *context, const json_t *message, bool out_
     }
     if (out_of_band && !(command->flags & QMP_ALLOW_OOB))
         return qmp_fail(context, "The command %s does not support OOB", name);
-    arguments = given ? json_incref(given) : json_object();
-    result = check_arguments(context, command, arguments) ? command->run(context, arguments) : NULL;
-    json_decref(arguments);
-    return result;
+    return qmp_call(context, command, arguments);
 }
 
-char *qmp_answer(struct qmp_session *session, const struct qmp_request *request, bool out_of_band,
-                 bool *quit)
+static char *answer(struct qmp_session *session, const struct qmp_request *request,
+                    bool out_of_band, bool *quit)
 {
     struct qmp_context context = {
         .server = session->server, .session = session, .error_class = GENERIC_ERROR};
@@ -304,3 +327,47 @@ char *qmp_answer(struct qmp_session *session, const struct qmp_request *request,
     *quit = context.quit;
     return text;
 }
+
+/* ---- The protocol ---- */
+
+static char *greeting(void)
+{
+    json_t *object =
+        json_pack("{s:{s:o, s:[s]}}", "QMP", "version", qmp_version(), "capabilities", "oob");
+    char *text = json_dumps(object, JSON_PRESERVE_ORDER);
+
+    json_decref(object);
+    return text;
+}
+
+static void parse(struct qmp_request *request, const struct qmp_frame *frame,
+                  enum qmp_frame_result result)
+{
+    json_error_t problem;
+
+    if (result == QMP_FRAME_TEXT) {
+        request->message = json_loadb(frame->text, frame->length_bytes,
+                                      JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+        if (!request->message)
+            snprintf(request->error, sizeof(request->error), "JSON parse error, %s", problem.text);
+    } else if (result == QMP_FRAME_BROKEN) {
+        snprintf(request->error, sizeof(request->error), "JSON parse error, invalid text");
+    } else if (result == QMP_FRAME_TOO_DEEP) {
+        snprintf(request->error, sizeof(request->error),
+                 "JSON nesting depth limit of %u exceeded; what follows on the line is skipped",
+                 QMP_FRAME_MAX_DEPTH);
+    } else {
+        snprintf(request->error, sizeof(request->error),
+                 "JSON text size limit of %u bytes exceeded; what follows on the line is skipped",
+                 QMP_FRAME_MAX_BYTES);
+    }
+}
+
+const struct qmp_protocol qmp_protocol_json = {
+    .line_end = "\r\n",
+    .out_of_memory = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Out of memory\"}}",
+    .greeting = greeting,
+    .cut = qmp_frame_push,
+    .parse = parse,
+    .answer = answer,
+};

@@ -165,3 +165,27 @@ enum qmp_frame_result qmp_frame_push(struct qmp_frame *frame, const char *bytes,
     *used = length_bytes;
     return QMP_FRAME_MORE;
 }
+
+enum qmp_frame_result qmp_frame_push_line(struct qmp_frame *frame, const char *bytes,
+                                          size_t length_bytes, size_t *used)
+{
+    if (frame->fresh)
+        start_over(frame);
+    for (size_t i = 0; i < length_bytes; i++) {
+        *used = i + 1;
+        if (frame->skipping) {
+            frame->skipping = bytes[i] != '\n';
+            continue;
+        }
+        if (bytes[i] == '\n') {
+            frame->fresh = true;
+            return QMP_FRAME_TEXT;
+        }
+        if (frame->length_bytes == QMP_FRAME_MAX_LINE_BYTES || !append(frame, bytes[i])) {
+            frame->skipping = frame->fresh = true;
+            return QMP_FRAME_TOO_LARGE;
+        }
+    }
+    *used = length_bytes;
+    return QMP_FRAME_MORE;
+}

@@ -10,6 +10,7 @@
 
 #define QMP_FRAME_MAX_BYTES (1024u * 1024u)
 #define QMP_FRAME_MAX_DEPTH 64u
+#define QMP_FRAME_MAX_LINE_BYTES 4096u
 
 enum qmp_frame_result {
     QMP_FRAME_MORE,      /* all bytes were taken, no text is complete */
@@ -33,5 +34,9 @@ void qmp_frame_fini(struct qmp_frame *frame);
  */
 enum qmp_frame_result qmp_frame_push(struct qmp_frame *frame, const char *bytes,
                                      size_t length_bytes, size_t *used);
+
+/* The same for lines: a text is what stands before a newline, perhaps nothing. */
+enum qmp_frame_result qmp_frame_push_line(struct qmp_frame *frame, const char *bytes,
+                                          size_t length_bytes, size_t *used);
 
 #endif

@@ -38,6 +38,8 @@ struct qmp_vm {
     /* Guest-physical memory; may wait for missing pages as long as it takes. */
     int (*read_ram)(void *opaque, uint64_t gpa, void *buffer, size_t length_bytes,
                     struct baton_error *error);
+    /* As if the reset button were pressed; carried out in the background. */
+    int (*reset)(void *opaque, struct baton_error *error);
     void (*quit)(void *opaque); /* asks the process to end; returns at once */
 };
 
@@ -46,7 +48,7 @@ struct qmp_vm {
 enum qmp_event_type {
     QMP_EVENT_STOP,
     QMP_EVENT_RESUME,
-    QMP_EVENT_RESET,
+    QMP_EVENT_RESET, /* number: whether the host ordered it */
     QMP_EVENT_SHUTDOWN_GUEST,
     QMP_EVENT_SHUTDOWN_QUIT,
     QMP_EVENT_MIGRATION,      /* number: the enum baton_status */
@@ -56,6 +58,7 @@ enum qmp_event_type {
 struct qmp_event {
     enum qmp_event_type type;
     uint64_t number;
+    char *reason; /* of a status; may be NULL; freed by whoever takes the event */
     struct timespec when;
 };
 
@@ -75,6 +78,17 @@ char *qmp_event_text(struct baton *baton, const struct qmp_event *event);
 /* ---- The server (server.c) ---- */
 
 struct qmp_session;
+struct qmp_stdio;
+
+#define QMP_MAX_LISTENERS 2u
+
+/* A unix socket at which clients come in, and what is spoken with them. */
+struct qmp_listener {
+    const struct qmp_protocol *protocol;
+    char *path;
+    uint64_t device, inode;
+    int fd;
+};
 
 /*
  * Lives until the last session has let go of it. Locks, outermost first: sessions_lock, a session's
@@ -82,9 +96,11 @@ struct qmp_session;
  */
 struct qmp_server {
     struct qmp_vm vm;
-    char *path;
-    uint64_t path_device, path_inode;
-    int listen_fd, wake_fd;
+    int wake_fd;
+    /* Made by the thread that owns the server; an entry below the count does not change. */
+    struct qmp_listener listeners[QMP_MAX_LISTENERS];
+    atomic_uint listener_count;
+    struct qmp_stdio *stdio; /* the owner's; NULL: none */
     uint64_t stall_ns;
     pthread_t thread;
     atomic_uint references;
@@ -100,10 +116,15 @@ struct qmp_server {
     uint64_t next_number;
 };
 
+/* Without a path: no socket yet. */
 int qmp_server_open(const struct qmp_vm *vm, const char *path, struct qmp_server **out,
                     struct baton_error *error);
+int qmp_server_listen(struct qmp_server *server, const struct qmp_protocol *protocol,
+                      const char *path, struct baton_error *error);
 void qmp_server_close(struct qmp_server *server);
-void qmp_server_event(struct qmp_server *server, enum qmp_event_type type, uint64_t number);
+/* `reason` is copied; NULL: none. */
+void qmp_server_event(struct qmp_server *server, enum qmp_event_type type, uint64_t number,
+                      const char *reason);
 void qmp_server_put(struct qmp_server *server); /* gives a reference back */
 
 /* The unix socket's file (socket.c). */
@@ -111,17 +132,40 @@ int qmp_socket_listen(const char *path, uint64_t *device, uint64_t *inode,
                       struct baton_error *error);
 void qmp_socket_remove(const char *path, uint64_t device, uint64_t inode);
 
+/* stdin and stdout as a client (stdio.c): *fd is the session's end. */
+int qmp_stdio_open(struct qmp_stdio **out, int *fd, struct baton_error *error);
+void qmp_stdio_close(struct qmp_stdio *stdio); /* after the session's end is closed; NULL is fine */
+
 /* ---- One client (session.c) ---- */
 
 struct qmp_request {
     struct qmp_request *next;
-    json_t *message; /* the command as it came; NULL: the error below is the answer */
+    json_t *
+        message; /* the command as it came (human: the line); NULL: the error below is the answer */
     char error[BATON_ERROR_TEXT_BYTES];
 };
+
+/* What is spoken with a client: JSON (dispatch.c) or lines for people (human.c). */
+struct qmp_protocol {
+    const char *line_end;      /* put behind all that is sent */
+    const char *out_of_memory; /* an answer when memory is short */
+    char *(*greeting)(void);   /* freed by the caller; NULL: memory is short */
+    enum qmp_frame_result (*cut)(struct qmp_frame *frame, const char *bytes, size_t length_bytes,
+                                 size_t *used);
+    void (*parse)(struct qmp_request *request, const struct qmp_frame *frame,
+                  enum qmp_frame_result result);
+    /* Carries out a command and gives the answer. Freed by the caller; NULL only when memory is
+     * short. */
+    char *(*answer)(struct qmp_session *session, const struct qmp_request *request,
+                    bool out_of_band, bool *quit);
+};
+
+extern const struct qmp_protocol qmp_protocol_json, qmp_protocol_human;
 
 struct qmp_session {
     struct qmp_session *next; /* under the server's sessions_lock */
     struct qmp_server *server;
+    const struct qmp_protocol *protocol;
     uint64_t number; /* for people */
     int fd, wake_fd;
     atomic_uint references;
@@ -143,7 +187,9 @@ struct qmp_session {
     size_t event_bytes; /* of events, since there was no output last */
 };
 
-int qmp_session_start(struct qmp_server *server, int fd, struct baton_error *error);
+int qmp_session_start(struct qmp_server *server, const struct qmp_protocol *protocol, int fd,
+                      struct baton_error *error);
+bool qmp_session_is_ending(struct qmp_session *session); /* or the server is */
 void qmp_session_event(struct qmp_session *session, const char *text);
 void qmp_session_wake(struct qmp_session *session);
 
@@ -163,10 +209,12 @@ struct qmp_argument {
     const char *name;
     enum qmp_type type;
     bool optional;
+    const char *help; /* may be NULL */
 };
 
 #define QMP_ALLOW_OOB 1u
 #define QMP_BEFORE_NEGOTIATION 2u
+#define QMP_OF_MIGRATION 4u /* where it stands in the documentation */
 #define QMP_MAX_ARGUMENTS 4u
 
 struct qmp_command {
@@ -185,10 +233,11 @@ extern const struct qmp_command qmp_commands[];
 const struct qmp_command *qmp_find_command(const char *name);
 /* Whether it is to be carried out at once, on the I/O thread, instead of in its turn. */
 bool qmp_is_out_of_band(const struct qmp_session *session, const json_t *message);
-/* Carries out a command and gives the answer's line. Freed by the caller; NULL only when memory is
- * short. */
-char *qmp_answer(struct qmp_session *session, const struct qmp_request *request, bool out_of_band,
-                 bool *quit);
+/* Holds the arguments against the command's row and carries it out. A new reference; or NULL with
+ * the context's error filled. */
+json_t *qmp_call(struct qmp_context *context, const struct qmp_command *command, json_t *arguments);
+/* A new string for the documentation: `name`: type, optional, help; ... */
+char *qmp_arguments_text(const struct qmp_command *command);
 json_t *qmp_fail(struct qmp_context *context, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 json_t *qmp_done(struct qmp_context *context, int status); /* {} or the error */
@@ -206,6 +255,8 @@ json_t *qmp_run_query_status(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_stop(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_cont(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_quit(struct qmp_context *context, json_t *arguments);
+json_t *qmp_run_system_reset(struct qmp_context *context, json_t *arguments);
+json_t *qmp_run_system_powerdown(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_pmemsave(struct qmp_context *context, json_t *arguments);
 json_t *qmp_run_device_state(struct qmp_context *context, json_t *arguments);
 
@@ -222,5 +273,6 @@ json_t *qmp_run_query_parameters(struct qmp_context *context, json_t *arguments)
 
 json_t *qmp_run_received_map(struct qmp_context *context, json_t *arguments); /* received_map.c */
 json_t *qmp_run_query_migrate(struct qmp_context *context, json_t *arguments);
+json_t *qmp_run_human(struct qmp_context *context, json_t *arguments); /* human.c */
 
 #endif

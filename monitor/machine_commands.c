@@ -109,9 +109,23 @@ json_t *qmp_run_quit(struct qmp_context *context, json_t *arguments)
 
     if (!force && baton_may_quit(context->server->vm.baton, &context->error) < 0)
         return qmp_done(context, -EBUSY);
-    qmp_server_event(context->server, QMP_EVENT_SHUTDOWN_QUIT, 0);
+    qmp_server_event(context->server, QMP_EVENT_SHUTDOWN_QUIT, 0, NULL);
     context->quit = true;
     return json_object();
+}
+
+json_t *qmp_run_system_reset(struct qmp_context *context, json_t *arguments)
+{
+    const struct qmp_vm *vm = &context->server->vm;
+
+    return qmp_done(context, vm->reset(vm->opaque, &context->error));
+}
+
+json_t *qmp_run_system_powerdown(struct qmp_context *context, json_t *arguments)
+{
+    return qmp_fail(context,
+                    "Cannot press the power button: the virt machine has none. Shut the guest down "
+                    "from inside, or end the VM with quit");
 }
 
 static int write_all(int fd, const char *bytes, size_t length_bytes)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QMP server of a machine: binds the server to vmm_machine.
+ * The monitors of a machine: binds the server to vmm_machine.
  *
  * The server knows the VM as a table (struct qmp_vm), so that it can be tested without one; this
  * file fills the table and turns the machine's events into the server's. It holds no state.
@@ -9,6 +9,9 @@
  * server stops, so the server outlives every call of it. What happened before a client came is
  * answered by queries, not by events.
  */
+#include <string.h>
+#include <unistd.h>
+
 #include "monitor/internal.h"
 #include "vmm/machine.h"
 
@@ -23,6 +26,11 @@ static int read_ram(void *opaque, uint64_t gpa, void *buffer, size_t length_byte
     return vmm_machine_read_ram(opaque, gpa, buffer, length_bytes, true, error);
 }
 
+static int reset(void *opaque, struct baton_error *error)
+{
+    return vmm_machine_reset(opaque, error);
+}
+
 static void quit(void *opaque)
 {
     vmm_machine_quit(opaque);
@@ -32,10 +40,10 @@ static void on_baton_event(struct qmp_server *server, const struct baton_event *
 {
     switch (event->type) {
     case BATON_EVENT_STATUS:
-        qmp_server_event(server, QMP_EVENT_MIGRATION, event->status);
+        qmp_server_event(server, QMP_EVENT_MIGRATION, event->status, event->reason);
         break;
     case BATON_EVENT_PASS:
-        qmp_server_event(server, QMP_EVENT_MIGRATION_PASS, event->pass);
+        qmp_server_event(server, QMP_EVENT_MIGRATION_PASS, event->pass, NULL);
         break;
     case BATON_EVENT_TRACE:
         break;
@@ -51,16 +59,16 @@ static void on_event(void *opaque, const struct vmm_event *event)
         on_baton_event(server, event->baton);
         break;
     case VMM_EVENT_STOP:
-        qmp_server_event(server, QMP_EVENT_STOP, 0);
+        qmp_server_event(server, QMP_EVENT_STOP, 0, NULL);
         break;
     case VMM_EVENT_RESUME:
-        qmp_server_event(server, QMP_EVENT_RESUME, 0);
+        qmp_server_event(server, QMP_EVENT_RESUME, 0, NULL);
         break;
     case VMM_EVENT_SHUTDOWN:
-        qmp_server_event(server, QMP_EVENT_SHUTDOWN_GUEST, 0);
+        qmp_server_event(server, QMP_EVENT_SHUTDOWN_GUEST, 0, NULL);
         break;
     case VMM_EVENT_RESET:
-        qmp_server_event(server, QMP_EVENT_RESET, 0);
+        qmp_server_event(server, QMP_EVENT_RESET, event->by_host, NULL);
         break;
     }
 }
@@ -72,11 +80,29 @@ int qmp_server_start(struct vmm_machine *machine, const char *path, struct qmp_s
                         .opaque = machine,
                         .runstate = runstate,
                         .read_ram = read_ram,
+                        .reset = reset,
                         .quit = quit};
     int result = qmp_server_open(&vm, path, out, error);
 
     if (result == 0)
         vmm_machine_on_event(machine, on_event, *out);
+    return result;
+}
+
+int qmp_server_add_human(struct qmp_server *server, const char *where, struct baton_error *error)
+{
+    int fd, result;
+
+    if (strcmp(where, "stdio") != 0)
+        return qmp_server_listen(server, &qmp_protocol_human, where, error);
+    result = qmp_stdio_open(&server->stdio, &fd, error);
+    if (result < 0)
+        return result;
+    result = qmp_session_start(server, &qmp_protocol_human, fd, error);
+    if (result < 0) {
+        close(fd);
+        baton_error_prefix(error, "Cannot start the monitor on stdio");
+    }
     return result;
 }
 

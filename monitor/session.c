@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One client of the QMP server.
+ * One client of a monitor.
  *
  * Problem: commands are answered in order, but one of them may wait for a page of the VM for as
  * long as a link is broken, and just then the operator's out-of-band commands must get through. A
@@ -80,11 +80,12 @@ void qmp_session_wake(struct qmp_session *session)
 
 /* ---- Output ---- */
 
-/* Appends a line; with the lock held. */
+/* Appends a line or an answer; with the lock held. */
 static bool append_locked(struct qmp_session *session, const char *text)
 {
     size_t length_bytes = strlen(text);
-    size_t needed = session->output_bytes + length_bytes + 2;
+    size_t end_bytes = strlen(session->protocol->line_end);
+    size_t needed = session->output_bytes + length_bytes + end_bytes;
 
     if (session->closing)
         return false;
@@ -104,7 +105,8 @@ static bool append_locked(struct qmp_session *session, const char *text)
         session->output_capacity = capacity;
     }
     memcpy(session->output + session->output_bytes, text, length_bytes);
-    memcpy(session->output + session->output_bytes + length_bytes, "\r\n", 2);
+    memcpy(session->output + session->output_bytes + length_bytes, session->protocol->line_end,
+           end_bytes);
     session->output_bytes = needed;
     return true;
 }
@@ -189,10 +191,9 @@ static void answer(struct qmp_session *session, const struct qmp_request *reques
 {
     struct qmp_vm *vm = &session->server->vm;
     bool quit = false;
-    char *text = qmp_answer(session, request, out_of_band, &quit);
+    char *text = session->protocol->answer(session, request, out_of_band, &quit);
 
-    append(session,
-           text ? text : "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Out of memory\"}}");
+    append(session, text ? text : session->protocol->out_of_memory);
     free(text);
     if (quit)
         vm->quit(vm->opaque);
@@ -226,26 +227,10 @@ static void queue_request(struct qmp_session *session, struct qmp_request *reque
 static void handle_text(struct qmp_session *session, enum qmp_frame_result result)
 {
     struct qmp_request *request = calloc(1, sizeof(*request));
-    json_error_t problem;
 
     if (!request)
         return;
-    if (result == QMP_FRAME_TEXT) {
-        request->message = json_loadb(session->frame.text, session->frame.length_bytes,
-                                      JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
-        if (!request->message)
-            snprintf(request->error, sizeof(request->error), "JSON parse error, %s", problem.text);
-    } else if (result == QMP_FRAME_BROKEN) {
-        snprintf(request->error, sizeof(request->error), "JSON parse error, invalid text");
-    } else if (result == QMP_FRAME_TOO_DEEP) {
-        snprintf(request->error, sizeof(request->error),
-                 "JSON nesting depth limit of %u exceeded; what follows on the line is skipped",
-                 QMP_FRAME_MAX_DEPTH);
-    } else {
-        snprintf(request->error, sizeof(request->error),
-                 "JSON text size limit of %u bytes exceeded; what follows on the line is skipped",
-                 QMP_FRAME_MAX_BYTES);
-    }
+    session->protocol->parse(request, &session->frame, result);
     if (request->message && qmp_is_out_of_band(session, request->message)) {
         answer(session, request, true);
         free_request(request);
@@ -292,8 +277,8 @@ static void read_input(struct qmp_session *session, struct backlog *backlog)
             backlog->first = 0;
             backlog->count = (size_t)got;
         }
-        result =
-            qmp_frame_push(&session->frame, backlog->bytes + backlog->first, backlog->count, &used);
+        result = session->protocol->cut(&session->frame, backlog->bytes + backlog->first,
+                                        backlog->count, &used);
         backlog->first += used;
         backlog->count -= used;
         if (result != QMP_FRAME_MORE)
@@ -404,16 +389,6 @@ static void *session_main(void *opaque)
     return NULL;
 }
 
-static char *greeting_text(void)
-{
-    json_t *greeting =
-        json_pack("{s:{s:o, s:[s]}}", "QMP", "version", qmp_version(), "capabilities", "oob");
-    char *text = json_dumps(greeting, JSON_PRESERVE_ORDER);
-
-    json_decref(greeting);
-    return text;
-}
-
 static int start_threads(struct qmp_session *session, struct baton_error *error)
 {
     pthread_attr_t detached;
@@ -442,10 +417,21 @@ static int start_threads(struct qmp_session *session, struct baton_error *error)
     return 0;
 }
 
-int qmp_session_start(struct qmp_server *server, int fd, struct baton_error *error)
+bool qmp_session_is_ending(struct qmp_session *session)
+{
+    bool ending;
+
+    pthread_mutex_lock(&session->lock);
+    ending = session->closing || atomic_load(&session->server->stopping);
+    pthread_mutex_unlock(&session->lock);
+    return ending;
+}
+
+int qmp_session_start(struct qmp_server *server, const struct qmp_protocol *protocol, int fd,
+                      struct baton_error *error)
 {
     struct qmp_session *session = calloc(1, sizeof(*session));
-    char *greeting = greeting_text();
+    char *greeting = protocol->greeting();
     int result;
 
     if (session)
@@ -457,6 +443,7 @@ int qmp_session_start(struct qmp_server *server, int fd, struct baton_error *err
     }
     atomic_fetch_add(&server->references, 1);
     session->server = server;
+    session->protocol = protocol;
     session->fd = fd;
     session->last = &session->first;
     qmp_frame_init(&session->frame);

@@ -21,15 +21,20 @@
 #include "baton/guest.h"
 #include "vmm/machine_internal.h"
 
+void machine_emit_event(struct vmm_machine *machine, const struct vmm_event *event)
+{
+    pthread_mutex_lock(&machine->event_lock);
+    if (machine->listener)
+        machine->listener(machine->listener_opaque, event);
+    pthread_mutex_unlock(&machine->event_lock);
+}
+
 void machine_emit(struct vmm_machine *machine, enum vmm_event_type type,
                   const struct baton_event *baton)
 {
     struct vmm_event event = {.type = type, .baton = baton};
 
-    pthread_mutex_lock(&machine->event_lock);
-    if (machine->listener)
-        machine->listener(machine->listener_opaque, &event);
-    pthread_mutex_unlock(&machine->event_lock);
+    machine_emit_event(machine, &event);
 }
 
 void vmm_machine_on_event(struct vmm_machine *machine,

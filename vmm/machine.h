@@ -66,12 +66,13 @@ enum vmm_event_type {
     VMM_EVENT_STOP,     /* the CPUs have stopped */
     VMM_EVENT_RESUME,   /* the CPUs go on */
     VMM_EVENT_SHUTDOWN, /* the guest has powered off */
-    VMM_EVENT_RESET     /* the guest has reset itself */
+    VMM_EVENT_RESET     /* the guest has reset itself, or was (`by_host`) */
 };
 
 struct vmm_event {
     enum vmm_event_type type;
     const struct baton_event *baton; /* with VMM_EVENT_BATON, during the call only; else NULL */
+    bool by_host;                    /* with VMM_EVENT_RESET */
 };
 
 /*
@@ -82,6 +83,13 @@ struct vmm_event {
 void vmm_machine_on_event(struct vmm_machine *machine,
                           void (*listener)(void *opaque, const struct vmm_event *event),
                           void *opaque);
+
+/*
+ * Any thread: presses the reset button. Returns at once; the reset is carried out when the CPUs
+ * rest, for a VM that is stopped as soon as it goes on. Should the VM move before, it is reset over
+ * there.
+ */
+int vmm_machine_reset(struct vmm_machine *machine, struct baton_error *error);
 
 /* Waits until the guest has powered off and the process may end, or somebody quits. Returns the
  * exit code. */

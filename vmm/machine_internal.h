@@ -53,9 +53,10 @@ struct vmm_machine {
     pthread_cond_t changed;
     bool running;
     bool started_once;
-    bool shut_down; /* the guest has powered off */
-    bool ordered;   /* the control thread shall look at the syscon */
-    bool quit;      /* vmm_machine_wait() shall return, and the control thread end */
+    bool shut_down;     /* the guest has powered off */
+    bool reset_by_host; /* the reset that is pending was ordered here */
+    bool ordered;       /* the control thread shall look at the syscon */
+    bool quit;          /* vmm_machine_wait() shall return, and the control thread end */
     int exit_code;
     uint64_t stop_calls;
 
@@ -80,6 +81,7 @@ static inline unsigned machine_control_waiter(const struct vmm_machine *machine)
 extern const struct baton_host_ops machine_host_ops;
 void machine_emit(struct vmm_machine *machine, enum vmm_event_type type,
                   const struct baton_event *baton);
+void machine_emit_event(struct vmm_machine *machine, const struct vmm_event *event);
 void machine_start(struct vmm_machine *machine);
 /* Under `power`, or before anything runs: devices and CPUs as at power-on. */
 void machine_reset_all(struct vmm_machine *machine);

@@ -10,6 +10,8 @@
  * thread again. `stop_calls` tells it that the library has stopped the VM for reasons of its own
  * between the question and the deed.
  *
+ * An operator's reset goes the same way: it is written to the syscon as a guest would do it.
+ *
  * A reset writes the images again, as switching on did. Pages that have not come yet are waited for
  * first, without any lock.
  *
@@ -170,6 +172,7 @@ static void ensure_images(struct vmm_machine *machine, const struct vmm_boot *bo
 
 static void reset_guest(struct vmm_machine *machine, uint64_t stop_calls)
 {
+    struct vmm_event event = {.type = VMM_EVENT_RESET};
     struct baton_error error = {0};
     struct vmm_boot boot;
     bool ours;
@@ -192,7 +195,11 @@ static void reset_guest(struct vmm_machine *machine, uint64_t stop_calls)
     vmm_boot_fini(&boot);
     if (!ours)
         return;
-    machine_emit(machine, VMM_EVENT_RESET, NULL);
+    pthread_mutex_lock(&machine->lock);
+    event.by_host = machine->reset_by_host;
+    machine->reset_by_host = false;
+    pthread_mutex_unlock(&machine->lock);
+    machine_emit_event(machine, &event);
     /* Refused when the VM left just now: then it goes on over there. */
     baton_cont(machine->baton, NULL);
 }
@@ -203,12 +210,60 @@ static void carry_out_order(struct vmm_machine *machine)
     uint64_t stop_calls;
     enum vmm_syscon_order order = vmm_syscon_order(machine->syscon, &exit_code);
 
+    /* A VM that somebody has stopped stays so; machine_start() will bring the order up again. */
+    if (order == VMM_SYSCON_DO_RESET && !vmm_machine_is_running(machine))
+        return;
     if (order == VMM_SYSCON_NOTHING || !halt(machine, &stop_calls))
         return;
     if (order == VMM_SYSCON_DO_POWEROFF)
         shut_down(machine, (int)exit_code);
     else
         reset_guest(machine, stop_calls);
+}
+
+/* Whether there is a VM here to reset, and all that it takes; the files are looked at now, so that
+ * a missing one is a refusal and not the end of the VM. */
+static int may_reset(struct vmm_machine *machine, struct baton_error *error)
+{
+    struct baton_info *info = calloc(1, sizeof(*info));
+    struct vmm_boot boot;
+    bool shut_down, here;
+    int code;
+
+    if (!info)
+        return baton_error_set(error, ENOMEM, "cannot reset the VM: out of memory");
+    baton_query(machine->baton, info);
+    here = info->vm_running || info->vm_may_run;
+    free(info);
+    pthread_mutex_lock(&machine->lock);
+    shut_down = machine->shut_down;
+    pthread_mutex_unlock(&machine->lock);
+    if (shut_down)
+        return baton_error_set(error, EPERM, "cannot reset the VM: its guest has powered off");
+    if (!here)
+        return baton_error_set(error, EPERM,
+                               "cannot reset the VM: it does not run on this host now; give the "
+                               "order where it does");
+    code = machine_read_images(machine, &boot, error);
+    if (code)
+        return baton_error_prefix(error, "cannot reset the VM");
+    vmm_boot_fini(&boot);
+    return 0;
+}
+
+/* The button is wired to the syscon, as the guest's own order is, so that it travels with the VM.
+ */
+int vmm_machine_reset(struct vmm_machine *machine, struct baton_error *error)
+{
+    int code = may_reset(machine, error);
+
+    if (code)
+        return code;
+    pthread_mutex_lock(&machine->lock);
+    machine->reset_by_host = true;
+    pthread_mutex_unlock(&machine->lock);
+    vmm_syscon_mmio.write(machine->syscon, 0, 4, VMM_SYSCON_REBOOT);
+    return 0;
 }
 
 void *machine_control_thread(void *opaque)

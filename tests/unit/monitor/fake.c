@@ -38,6 +38,9 @@ static struct vmm_machine machine = {.lock = PTHREAD_MUTEX_INITIALIZER,
                                      .changed = PTHREAD_COND_INITIALIZER,
                                      .running = true};
 
+static int order(struct baton_error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 struct vmm_machine *fake_machine(void)
 {
     return &machine;
@@ -81,7 +84,7 @@ static void raise_event(enum vmm_event_type type, const struct baton_event *bato
 void fake_enter(enum baton_role role, enum baton_status status)
 {
     struct baton_event event = {
-        .type = BATON_EVENT_STATUS, .role = role, .status = status, .reason = ""};
+        .type = BATON_EVENT_STATUS, .role = role, .status = status, .reason = "the test says so"};
 
     pthread_mutex_lock(&machine.lock);
     machine.info.role = role;
@@ -196,6 +199,20 @@ void vmm_machine_on_event(struct vmm_machine *m,
     pthread_mutex_unlock(&m->event_lock);
 }
 
+int vmm_machine_reset(struct vmm_machine *m, struct baton_error *error)
+{
+    struct vmm_event event = {.type = VMM_EVENT_RESET, .by_host = true};
+    int result = order(error, "reset");
+
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&machine.event_lock);
+    if (machine.listener)
+        machine.listener(machine.opaque, &event);
+    pthread_mutex_unlock(&machine.event_lock);
+    return 0;
+}
+
 void vmm_machine_quit(struct vmm_machine *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -205,9 +222,6 @@ void vmm_machine_quit(struct vmm_machine *m)
 }
 
 /* ---- baton ---- */
-
-static int order(struct baton_error *error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 static int order(struct baton_error *error, const char *format, ...)
 {

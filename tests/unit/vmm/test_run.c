@@ -25,6 +25,11 @@ int qmp_server_start(struct vmm_machine *machine, const char *path, struct qmp_s
     return baton_error_set(error, ENOTSUP, "no monitor at '%s' today", path);
 }
 
+int qmp_server_add_human(struct qmp_server *server, const char *where, struct baton_error *error)
+{
+    return baton_error_set(error, ENOTSUP, "no monitor at '%s' today", where);
+}
+
 void qmp_server_stop(struct qmp_server *server)
 {
 }

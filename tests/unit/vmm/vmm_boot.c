@@ -30,6 +30,11 @@ int qmp_server_start(struct vmm_machine *machine, const char *path, struct qmp_s
     return baton_error_set(error, ENOTSUP, "this helper has no monitor; leave --qmp out");
 }
 
+int qmp_server_add_human(struct qmp_server *server, const char *where, struct baton_error *error)
+{
+    return baton_error_set(error, ENOTSUP, "no monitor at '%s' today", where);
+}
+
 void qmp_server_stop(struct qmp_server *server)
 {
 }
