@@ -11,7 +11,8 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROCESS_TESTS = ["tests/guest/test_move.py", "tests/guest/test_break.py", "tests/guest/test_early.py",
-                 "tests/guest/test_operator.py", "tests/guest/test_faults.py", "tests/guest/test_demo.py",
+                 "tests/guest/test_operator.py", "tests/guest/test_monitors.py",
+                 "tests/guest/test_faults.py", "tests/guest/test_demo.py",
                  "tests/guest/test_linux.py", "tests/docs/test_docs.py", "tests/docs/test_man.py"]
 TOTAL = {"passed": 0, "failed": 0, "skipped": 0}
 
