@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,11 +54,11 @@ uint64_t follow_now_ms(void)
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
-static unsigned terminal_columns(void)
+bool follow_on_terminal(void)
 {
-    struct winsize size;
+    const char *term = getenv("TERM");
 
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+    return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
 static void close_line(struct follow *follow)
@@ -69,7 +68,7 @@ static void close_line(struct follow *follow)
     follow->line_open = false;
 }
 
-static void describe(const struct migration *migration, char *line, size_t size)
+void follow_describe(const struct migration *migration, char *line, size_t size)
 {
     char sent[WORDS_BYTES], left[WORDS_BYTES], total[WORDS_BYTES], rate[WORDS_BYTES],
         eta[WORDS_BYTES];
@@ -77,11 +76,15 @@ static void describe(const struct migration *migration, char *line, size_t size)
 
     if (!migration->total_bytes)
         return;
-    used += snprintf(line + used, size - (size_t)used, ": %s sent, %s of %s left",
-                     words_bytes(migration->transferred_bytes, sent),
+    used += snprintf(line + used, size - (size_t)used, ": ");
+    if (migration->role != MIGRATION_ROLE_DEST) /* which counts its return path only */
+        used += snprintf(line + used, size - (size_t)used, "%s sent, ",
+                         words_bytes(migration->transferred_bytes, sent));
+    used += snprintf(line + used, size - (size_t)used, "%s of %s left",
                      words_bytes(migration->remaining_bytes, left),
                      words_bytes(migration->total_bytes, total));
-    if (migration->bytes_per_s < 1.0 || (size_t)used >= size)
+    if (migration->role == MIGRATION_ROLE_DEST || !migration_has_rate(migration) ||
+        (size_t)used >= size)
         return;
     snprintf(
         line + used, size - (size_t)used, ", %s/s, %s to go",
@@ -96,9 +99,11 @@ static void show(struct follow *follow, const struct migration *migration)
     uint64_t now = follow_now_ms();
     char line[256];
 
-    describe(migration, line, sizeof(line));
-    if (follow->terminal) {
-        printf("\r\033[K%.*s", (int)terminal_columns() - 1, line);
+    follow_describe(migration, line, sizeof(line));
+    if (follow->options->json) {
+        /* Its object comes at the end. */
+    } else if (follow->terminal) {
+        printf("\r\033[K%.*s", (int)words_columns() - 1, line);
         follow->line_open = true;
     } else if (new_phase || now - follow->printed_ms >= LINE_EVERY_MS) {
         puts(line);
@@ -141,58 +146,70 @@ static void print_paused(const struct follow *follow, const struct migration *mi
 
     printf("The migration is paused: the link is lost, the VM is not.\n");
     if (why)
-        printf("%s\n", why);
+        words_wrap(why, 0);
     if (!migration->explain)
         printf("To go on: at the destination `baton recover --qmp SOCK URI`, then here\n"
                "`baton migrate --resume --qmp %s URI`. Until then neither process may end.\n",
                follow->options->qmp);
 }
 
+static void print_end(const struct follow *follow, const struct migration *migration)
+{
+    const char *why = migration_why(migration);
+
+    if (migration_is(migration, "completed"))
+        print_completed(migration);
+    else if (migration_is(migration, "postcopy-paused"))
+        print_paused(follow, migration);
+    else
+        printf("The migration %s%s%s\n",
+               migration_is(migration, "none")     ? "did not begin"
+               : migration_is(migration, "failed") ? "failed"
+                                                   : "was cancelled",
+               why ? ": " : "", why ? why : "");
+}
+
+int follow_code(const struct migration *migration)
+{
+    if (migration_is(migration, "completed"))
+        return CMD_DONE;
+    return migration_is(migration, "postcopy-paused") ? CMD_PAUSED : CMD_FAILED;
+}
+
 /* The exit code when this is the end, else -1. */
 static int ending(struct follow *follow, const struct migration *migration)
 {
-    bool completed = migration_is(migration, "completed");
     bool paused = migration_is(migration, "postcopy-paused");
-    bool failed = migration_is(migration, "failed") || migration_is(migration, "cancelled");
-    bool none = migration_is(migration, "none");
-    const char *why = migration_why(migration);
 
-    if (!completed && !paused && !failed && !none) {
+    if (!migration_is_over(migration) && !paused && !migration_is(migration, "none")) {
         follow->moved = true;
         return -1;
     }
     if (may_be_stale(follow, migration))
         return -1;
     close_line(follow);
-    if (completed) {
-        print_completed(migration);
-        return CMD_DONE;
-    }
-    if (paused) {
-        print_paused(follow, migration);
-        return CMD_PAUSED;
-    }
-    printf("The migration %s%s%s\n",
-           none                                ? "did not begin"
-           : migration_is(migration, "failed") ? "failed"
-                                               : "was cancelled",
-           why ? ": " : "", why ? why : "");
-    return CMD_FAILED;
+    if (!follow->options->json)
+        print_end(follow, migration);
+    return cmd_end(follow->options, paused ? "paused" : migration->status, follow_code(migration),
+                   json_pack("{s:O}", "migrate", migration->json));
 }
 
 static int lost_contact(struct follow *follow, const struct baton_error *error)
 {
+    char sentence[BATON_ERROR_TEXT_BYTES + 160];
+
     close_line(follow);
     if (follow->client && strcmp(qmp_client_last_status(follow->client), "completed") == 0) {
-        printf("completed; the monitor has gone since\n");
-        return CMD_DONE;
+        if (!follow->options->json)
+            printf("completed; the monitor has gone since\n");
+        return cmd_end(follow->options, "completed", CMD_DONE, NULL);
     }
     fflush(stdout);
-    cmd_complain(
-        "migrate",
-        "%s. The migration is not followed any more, and may go on; the last state seen was %s",
-        error->text, follow->phase[0] ? follow->phase : "none");
-    return CMD_ERROR;
+    snprintf(sentence, sizeof(sentence),
+             "%s. The migration is not followed any more, and may go on; the last state seen was "
+             "%s",
+             error->text, follow->phase[0] ? follow->phase : "none");
+    return cmd_fail(follow->options, "migrate", sentence);
 }
 
 static void hang_up(struct follow *follow)
@@ -240,10 +257,9 @@ int follow_migration(struct qmp_client *client, const struct cmd_options *option
                      uint64_t begin_ms)
 {
     const struct timespec rest = {.tv_nsec = POLL_MS * 1000000};
-    const char *term = getenv("TERM");
     struct follow follow = {.options = options,
                             .client = client,
-                            .terminal = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0,
+                            .terminal = follow_on_terminal(),
                             .begin_ms = begin_ms};
     int code;
 

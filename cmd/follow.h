@@ -9,9 +9,15 @@
 #include <stdint.h>
 
 #include "cmd/cmd.h"
+#include "cmd/migration.h"
 #include "cmd/qmp_client.h"
 
 uint64_t follow_now_ms(void);
+bool follow_on_terminal(void); /* stdout can be drawn on */
+/* One line about a migration under way. */
+void follow_describe(const struct migration *migration, char *line, size_t size);
+/* The exit code for a migration that is over or paused. */
+int follow_code(const struct migration *migration);
 
 /*
  * Shows how a migration goes until it ends or pauses; returns the exit code. `begin_ms` is from

@@ -25,6 +25,11 @@ static const struct command {
     {"cancel", "give up a migration; the VM stays where it is", cmd_cancel},
     {"status", "say how the VM and its migration stand, and what may be done", cmd_status},
     {"set", "set migration capabilities and parameters", cmd_set},
+    {"incoming", "let a VM that was run with --incoming defer listen for its source", cmd_incoming},
+    {"stop", "stop the VM's CPUs", cmd_stop},
+    {"cont", "let the VM's CPUs run, unless another host may run them", cmd_cont},
+    {"quit", "end the VM's process, unless the VM would be lost with it", cmd_quit},
+    {"check", "say what this host offers for migration, and what to do about the rest", cmd_check},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -37,7 +42,8 @@ static void print_help(FILE *out)
     fprintf(out, "  %-10s %s\n", "help", "this, or with a command's name the help on it");
     fprintf(out,
             "\n  --version  print the version\n\n"
-            "All commands but `run` talk to a VM's monitor (--qmp SOCK): Baton's own or QEMU's.\n"
+            "All commands but `run` and `check` talk to a VM's monitor (--qmp SOCK): Baton's own "
+            "or QEMU's.\n"
             "Exit codes: 0 done, 1 error, 2 usage, 3 migration failed or cancelled, 4 paused.\n"
             "See baton(1).\n");
 }

@@ -8,7 +8,7 @@
 #include "cmd/qmp_client.h"
 
 static const char help[] =
-    "Usage: baton migrate [--detach] [--resume] --qmp SOCK URI\n"
+    "Usage: baton migrate [--detach] [--resume] [--json] --qmp SOCK URI\n"
     "Sends the VM whose monitor is SOCK to a destination that listens at URI, and follows until "
     "the end.\n"
     "\n"
@@ -16,6 +16,9 @@ static const char help[] =
     "  --qmp SOCK     the monitor's socket: Baton's or QEMU's\n"
     "  --resume       go on with a paused postcopy migration over a new link to URI\n"
     "  --detach       give the order and return\n"
+    "  --json         print no progress, and at the end an object: {\"result\": \"completed\"},\n"
+    "                 \"failed\", \"cancelled\", \"paused\", \"none\", with --detach \"done\", or\n"
+    "                 \"error\"; with query-migrate's answer as \"migrate\"\n"
     "  --timeout S    how long the monitor may take for an answer (default 10)\n"
     "\n"
     "Interrupting this command does not stop the migration; `baton cancel` does.\n"
@@ -34,10 +37,8 @@ int cmd_migrate(int argc, char **argv)
 
     if (code >= 0)
         return code;
-    if (qmp_client_open(options.qmp, options.timeout_ms, &client, &error) < 0) {
-        cmd_complain(argv[0], "%s", error.text);
-        return CMD_ERROR;
-    }
+    if (qmp_client_open(options.qmp, options.timeout_ms, &client, &error) < 0)
+        return cmd_fail(&options, argv[0], error.text);
     arguments = json_pack("{s:s}", "uri", options.uri);
     if (options.resume)
         json_object_set_new(arguments, "resume", json_true());
@@ -47,8 +48,7 @@ int cmd_migrate(int argc, char **argv)
     json_decref(answer);
     if (accepted && !options.detach)
         return follow_migration(client, &options, begin_ms);
-    if (!accepted)
-        cmd_complain(argv[0], "%s", error.text);
     qmp_client_close(client);
-    return accepted ? CMD_DONE : CMD_ERROR;
+    return accepted ? cmd_end(&options, "done", CMD_DONE, NULL)
+                    : cmd_fail(&options, argv[0], error.text);
 }

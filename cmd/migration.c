@@ -13,6 +13,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define RATE_SETTLES_MS 2000u
 
 uint64_t migration_number(const json_t *object, const char *name)
 {
@@ -59,6 +63,21 @@ bool migration_is(const struct migration *migration, const char *status)
     return strcmp(migration->status, status) == 0;
 }
 
+bool migration_is_over(const struct migration *migration)
+{
+    return migration_is(migration, "completed") || migration_is(migration, "failed") ||
+           migration_is(migration, "cancelled");
+}
+
+bool migration_has_rate(const struct migration *migration)
+{
+    if (migration->bytes_per_s < 1.0 || migration_is(migration, "postcopy-paused") ||
+        strncmp(migration->status, "postcopy-re", 11) == 0)
+        return false;
+    return !migration->pauses || !migration_is(migration, "postcopy-active") ||
+           migration->state_ms >= RATE_SETTLES_MS;
+}
+
 const char *migration_why(const struct migration *migration)
 {
     return migration->explain ? migration->explain : migration->error_desc;
@@ -101,4 +120,48 @@ const char *words_ms(uint64_t ms, char buffer[WORDS_BYTES])
     else
         words_us(ms * 1000, buffer);
     return buffer;
+}
+
+unsigned words_columns(void)
+{
+    struct winsize size;
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
+
+/* Columns of the first `bytes` bytes: the later bytes of a UTF-8 character take none. */
+static unsigned columns_of(const char *text, size_t bytes)
+{
+    unsigned columns = 0;
+
+    for (size_t i = 0; i < bytes; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+void words_wrap(const char *text, unsigned column)
+{
+    unsigned width = words_columns(), at = column;
+
+    while (*text) {
+        size_t bytes = strcspn(text, " \n");
+        unsigned columns = columns_of(text, bytes);
+        bool broken = text[bytes] == '\n';
+
+        if (at > column && at + 1 + columns > width) {
+            printf("\n%*s", (int)column, "");
+            at = column;
+        } else if (at > column) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", (int)bytes, text);
+        at += columns;
+        text += bytes + (text[bytes] != 0);
+        if (broken && *text) {
+            printf("\n%*s", (int)column, "");
+            at = column;
+        }
+    }
+    putchar('\n');
 }

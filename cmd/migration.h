@@ -30,6 +30,10 @@ struct migration {
 
 void migration_read(json_t *json, struct migration *out);
 bool migration_is(const struct migration *migration, const char *status);
+/* It will not go on by itself or by a recovery: completed, failed or cancelled. */
+bool migration_is_over(const struct migration *migration);
+/* Whether the rate means something: right after a recovery it still averages over the pause. */
+bool migration_has_rate(const struct migration *migration);
 /* Why it stands where it does: the longest explanation that was given; NULL: none was. */
 const char *migration_why(const struct migration *migration);
 
@@ -40,5 +44,11 @@ uint64_t migration_number(const json_t *object, const char *name);
 const char *words_bytes(uint64_t bytes, char buffer[WORDS_BYTES]);
 const char *words_ms(uint64_t ms, char buffer[WORDS_BYTES]);
 const char *words_us(uint64_t us, char buffer[WORDS_BYTES]);
+
+/* Of the terminal that stdout is; 80 if it is none. */
+unsigned words_columns(void);
+/* Prints text and a newline, broken between words; `column` is where it begins, and where further
+ * lines begin. */
+void words_wrap(const char *text, unsigned column);
 
 #endif

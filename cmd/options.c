@@ -15,17 +15,30 @@
 #include "cmd/cmd.h"
 
 #define DEFAULT_TIMEOUT_MS 10000u
-#define MAX_TIMEOUT_S 86400.0
+#define MAX_SECONDS 86400.0
 
-enum { OPTION_QMP = 256, OPTION_TIMEOUT, OPTION_DETACH, OPTION_RESUME, OPTION_JSON, OPTION_HELP };
+#define DEFAULT_WATCH_MS 1000u
 
-static const struct option options[] = {{"qmp", required_argument, NULL, OPTION_QMP},
-                                        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-                                        {"detach", no_argument, NULL, OPTION_DETACH},
-                                        {"resume", no_argument, NULL, OPTION_RESUME},
-                                        {"json", no_argument, NULL, OPTION_JSON},
-                                        {"help", no_argument, NULL, OPTION_HELP},
-                                        {0}};
+enum {
+    OPTION_QMP = 256,
+    OPTION_TIMEOUT,
+    OPTION_DETACH,
+    OPTION_RESUME,
+    OPTION_JSON,
+    OPTION_WATCH,
+    OPTION_FORCE,
+    OPTION_HELP
+};
+
+static const struct option known[] = {{"qmp", required_argument, NULL, OPTION_QMP},
+                                      {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+                                      {"detach", no_argument, NULL, OPTION_DETACH},
+                                      {"resume", no_argument, NULL, OPTION_RESUME},
+                                      {"json", no_argument, NULL, OPTION_JSON},
+                                      {"watch", optional_argument, NULL, OPTION_WATCH},
+                                      {"force", no_argument, NULL, OPTION_FORCE},
+                                      {"help", no_argument, NULL, OPTION_HELP},
+                                      {0}};
 
 void cmd_complain(const char *name, const char *format, ...)
 {
@@ -38,18 +51,43 @@ void cmd_complain(const char *name, const char *format, ...)
     fputc('\n', stderr);
 }
 
-static bool parse_timeout(const char *text, unsigned *timeout_ms)
+int cmd_end(const struct cmd_options *options, const char *result, int code, json_t *more)
+{
+    json_t *object;
+
+    if (!options->json) {
+        json_decref(more);
+        return code;
+    }
+    object = json_pack("{s:s}", "result", result);
+    if (more)
+        json_object_update(object, more);
+    json_decref(more);
+    json_dumpf(object, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    printf("\n");
+    json_decref(object);
+    return code;
+}
+
+int cmd_fail(const struct cmd_options *options, const char *name, const char *sentence)
+{
+    if (!options->json)
+        cmd_complain(name, "%s", sentence);
+    return cmd_end(options, "error", CMD_ERROR, json_pack("{s:s}", "error", sentence));
+}
+
+static bool parse_seconds(const char *text, unsigned *ms)
 {
     char *end;
     double seconds;
 
     errno = 0;
     seconds = strtod(text, &end);
-    if (errno || end == text || *end || !(seconds > 0) || seconds > MAX_TIMEOUT_S)
+    if (errno || end == text || *end || !(seconds > 0) || seconds > MAX_SECONDS)
         return false;
-    *timeout_ms = (unsigned)(seconds * 1000.0);
-    if (!*timeout_ms)
-        *timeout_ms = 1;
+    *ms = (unsigned)(seconds * 1000.0);
+    if (!*ms)
+        *ms = 1;
     return true;
 }
 
@@ -58,7 +96,7 @@ static int check(int argc, char **argv, unsigned takes, struct cmd_options *out)
     int left = argc - optind;
 
     out->rest = optind;
-    if (!out->qmp) {
+    if (!out->qmp && !(takes & CMD_TAKES_NO_VM)) {
         cmd_complain(argv[0], "which VM? Give the path of its monitor's socket with --qmp");
         return CMD_USAGE;
     }
@@ -84,51 +122,94 @@ static int check(int argc, char **argv, unsigned takes, struct cmd_options *out)
     return -1;
 }
 
+/* What a command must take for an option to be one of its own. */
+static unsigned needs(int option)
+{
+    switch (option) {
+    case OPTION_DETACH:
+        return CMD_TAKES_DETACH;
+    case OPTION_RESUME:
+        return CMD_TAKES_RESUME;
+    case OPTION_WATCH:
+        return CMD_TAKES_WATCH;
+    case OPTION_FORCE:
+        return CMD_TAKES_FORCE;
+    default:
+        return 0;
+    }
+}
+
+static int parse_time(const char *name, const char *option, const char *text, unsigned *ms)
+{
+    if (parse_seconds(text, ms))
+        return -1;
+    cmd_complain(name, "%s takes seconds above 0, not '%s'", option, text);
+    return CMD_USAGE;
+}
+
+/* The seconds may stand behind a space as well, which getopt knows nothing of. */
+static int parse_watch(int argc, char **argv, struct cmd_options *out)
+{
+    const char *text = optarg;
+
+    if (!text && optind < argc && argv[optind][0] >= '0' && argv[optind][0] <= '9')
+        text = argv[optind++];
+    out->watch_ms = DEFAULT_WATCH_MS;
+    return text ? parse_time(argv[0], "--watch", text, &out->watch_ms) : -1;
+}
+
+static int take(int option, int argc, char **argv, struct cmd_options *out)
+{
+    switch (option) {
+    case OPTION_QMP:
+        out->qmp = optarg;
+        return -1;
+    case OPTION_TIMEOUT:
+        return parse_time(argv[0], "--timeout", optarg, &out->timeout_ms);
+    case OPTION_DETACH:
+        out->detach = true;
+        return -1;
+    case OPTION_RESUME:
+        out->resume = true;
+        return -1;
+    case OPTION_WATCH:
+        return parse_watch(argc, argv, out);
+    case OPTION_FORCE:
+        out->force = true;
+        return -1;
+    default:
+        out->json = true;
+        return -1;
+    }
+}
+
 int cmd_parse(int argc, char **argv, unsigned takes, const char *help, struct cmd_options *out)
 {
-    int option;
+    int option, code;
 
     *out = (struct cmd_options){.timeout_ms = DEFAULT_TIMEOUT_MS};
     opterr = 0;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        unsigned needs = option == OPTION_DETACH   ? CMD_TAKES_DETACH
-                         : option == OPTION_RESUME ? CMD_TAKES_RESUME
-                         : option == OPTION_JSON   ? CMD_TAKES_JSON
-                                                   : 0;
+    while ((option = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
+        bool foreign =
+            (takes & CMD_TAKES_NO_VM) && (option == OPTION_QMP || option == OPTION_TIMEOUT);
 
-        if (option == '?' || (needs & ~takes)) {
+        if (option == ':') {
+            cmd_complain(argv[0], "option '%s' needs a value", argv[optind - 1]);
+            return CMD_USAGE;
+        }
+        if (option == '?' || foreign || (needs(option) & ~takes)) {
             cmd_complain(argv[0], "unknown option '%s'; see `baton help %s`", argv[optind - 1],
                          argv[0]);
             return CMD_USAGE;
         }
-        switch (option) {
-        case 'h':
-        case OPTION_HELP:
+        if (option == 'h' || option == OPTION_HELP) {
             fputs(help, stdout);
             return CMD_DONE;
-        case ':':
-            cmd_complain(argv[0], "option '%s' needs a value", argv[optind - 1]);
-            return CMD_USAGE;
-        case OPTION_QMP:
-            out->qmp = optarg;
-            break;
-        case OPTION_TIMEOUT:
-            if (!parse_timeout(optarg, &out->timeout_ms)) {
-                cmd_complain(argv[0], "--timeout takes seconds above 0, not '%s'", optarg);
-                return CMD_USAGE;
-            }
-            break;
-        case OPTION_DETACH:
-            out->detach = true;
-            break;
-        case OPTION_RESUME:
-            out->resume = true;
-            break;
-        case OPTION_JSON:
-            out->json = true;
-            break;
         }
+        code = take(option, argc, argv, out);
+        if (code >= 0)
+            return code;
     }
     return check(argc, argv, takes, out);
 }

@@ -147,11 +147,20 @@ static int parse_memory(struct run_options *options, const char *text, struct ba
                                text);
     if (options->machine.memory_bytes < VMM_MIN_MEMORY_BYTES ||
         options->machine.memory_bytes > VMM_MAX_MEMORY_BYTES ||
-        options->machine.memory_bytes % 4096)
+        options->machine.memory_bytes % 4096) {
+        bool bare = options->machine.memory_bytes < VMM_MIN_MEMORY_BYTES &&
+                    strspn(text, "0123456789") == strlen(text);
+
+        if (bare && options->machine.memory_bytes >= VMM_MIN_MEMORY_BYTES >> 20)
+            return baton_error_set(error, EINVAL,
+                                   "--memory '%s' means so many bytes, which is too little; did "
+                                   "you mean %sM?",
+                                   text, text);
         return baton_error_set(error, EINVAL,
                                "--memory '%s' is out of range: it can be %lluM to %lluG, in steps "
                                "of 4K",
                                text, VMM_MIN_MEMORY_BYTES >> 20, VMM_MAX_MEMORY_BYTES >> 30);
+    }
     return 0;
 }
 

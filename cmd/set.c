@@ -17,7 +17,7 @@
 #include "cmd/qmp_client.h"
 
 static const char help[] =
-    "Usage: baton set --qmp SOCK NAME=VALUE...\n"
+    "Usage: baton set [--json] --qmp SOCK NAME=VALUE...\n"
     "Sets migration capabilities (VALUE on or off) and parameters (VALUE a number, which may end "
     "in K,\n"
     "M or G). To be set before the migration begins; postcopy-ram on both sides.\n"
@@ -30,6 +30,7 @@ static const char help[] =
     "  downtime-limit=MS              how long the VM may stand still for the last of precopy\n"
     "\n"
     "  --qmp SOCK     the monitor's socket: Baton's or QEMU's, which knows more names\n"
+    "  --json         print the outcome as an object: {\"result\": \"done\"} or \"error\"\n"
     "  --timeout S    how long the monitor may take for an answer (default 10)\n"
     "\n"
     "Exit codes: 0 set, 1 error or refused, 2 usage.\n";
@@ -78,15 +79,85 @@ static bool sort_setting(const char *setting, json_t *capabilities, json_t *para
            json_object_set_new(parameters, name, json_integer(number)) == 0;
 }
 
-static int apply(struct qmp_client *client, const char *name, json_t *arguments, const char *argv0)
+/* ---- A capability given a number, or a parameter given on or off ---- */
+
+static json_t *ask(struct qmp_client *client, const char *name)
 {
     struct baton_error error = {0};
-    json_t *answer = qmp_client_call(client, name, arguments, false, &error);
 
-    if (!answer)
-        cmd_complain(argv0, "%s", error.text);
+    return qmp_client_call(client, name, NULL, false, &error);
+}
+
+static const char *capability_name(const json_t *entry)
+{
+    const char *name = json_string_value(json_object_get(entry, "capability"));
+
+    return name ? name : "";
+}
+
+static void hint_parameters(struct qmp_client *client, const json_t *capabilities,
+                            struct baton_error *error)
+{
+    json_t *known = ask(client, "query-migrate-parameters"), *entry;
+    size_t i;
+
+    json_array_foreach(capabilities, i, entry)
+    {
+        const char *name = capability_name(entry);
+
+        if (json_object_get(known, name)) {
+            baton_error_set(error, EINVAL,
+                            "%s is a parameter, not a capability: give it a number, not on or off",
+                            name);
+            break;
+        }
+    }
+    json_decref(known);
+}
+
+static void hint_capabilities(struct qmp_client *client, const json_t *parameters,
+                              struct baton_error *error)
+{
+    json_t *known = ask(client, "query-migrate-capabilities"), *entry;
+    size_t i;
+
+    json_array_foreach(known, i, entry)
+    {
+        const char *name = capability_name(entry);
+
+        if (json_object_get(parameters, name)) {
+            baton_error_set(error, EINVAL, "%s is a capability: set it on or off, not to a number",
+                            name);
+            break;
+        }
+    }
+    json_decref(known);
+}
+
+/* ---- Setting ---- */
+
+static bool apply(struct qmp_client *client, json_t *capabilities, json_t *parameters,
+                  struct baton_error *error)
+{
+    json_t *answer;
+
+    if (json_array_size(capabilities)) {
+        answer = qmp_client_call(client, "migrate-set-capabilities",
+                                 json_pack("{s:O}", "capabilities", capabilities), false, error);
+        if (!answer && error->code == EREMOTEIO)
+            hint_parameters(client, capabilities, error);
+        json_decref(answer);
+        if (!answer)
+            return false;
+    }
+    if (!json_object_size(parameters))
+        return true;
+    answer =
+        qmp_client_call(client, "migrate-set-parameters", json_incref(parameters), false, error);
+    if (!answer && error->code == EREMOTEIO)
+        hint_capabilities(client, parameters, error);
     json_decref(answer);
-    return answer ? CMD_DONE : CMD_ERROR;
+    return answer != NULL;
 }
 
 static int apply_all(const struct cmd_options *options, json_t *capabilities, json_t *parameters,
@@ -94,19 +165,13 @@ static int apply_all(const struct cmd_options *options, json_t *capabilities, js
 {
     struct baton_error error = {0};
     struct qmp_client *client;
-    int code = CMD_DONE;
+    bool done;
 
-    if (qmp_client_open(options->qmp, options->timeout_ms, &client, &error) < 0) {
-        cmd_complain(argv0, "%s", error.text);
-        return CMD_ERROR;
-    }
-    if (json_array_size(capabilities))
-        code = apply(client, "migrate-set-capabilities",
-                     json_pack("{s:O}", "capabilities", capabilities), argv0);
-    if (code == CMD_DONE && json_object_size(parameters))
-        code = apply(client, "migrate-set-parameters", json_incref(parameters), argv0);
+    if (qmp_client_open(options->qmp, options->timeout_ms, &client, &error) < 0)
+        return cmd_fail(options, argv0, error.text);
+    done = apply(client, capabilities, parameters, &error);
     qmp_client_close(client);
-    return code;
+    return done ? cmd_end(options, "done", CMD_DONE, NULL) : cmd_fail(options, argv0, error.text);
 }
 
 int cmd_set(int argc, char **argv)

@@ -12,21 +12,29 @@
 #include "cmd/cmd.h"
 #include "cmd/migration.h"
 #include "cmd/qmp_client.h"
+#include "cmd/status.h"
+#include "cmd/watch.h"
 
 static const char help[] =
-    "Usage: baton status [--json] --qmp SOCK\n"
+    "Usage: baton status [--json] [--watch [SECONDS]] --qmp SOCK\n"
     "Says how the VM and its migration stand, why, and what may be done now and on which side.\n"
     "\n"
     "  --qmp SOCK     the monitor's socket: Baton's or QEMU's\n"
     "  --json         print {\"status\": ..., \"migrate\": ...}, the answers of query-status and\n"
     "                 query-migrate\n"
+    "  --watch [S]    look every S seconds (default 1) until the migration has ended: on a\n"
+    "                 terminal the block is drawn anew, elsewhere a line is printed, with --json\n"
+    "                 an object a line\n"
     "  --timeout S    how long the monitor may take for an answer (default 10)\n"
     "\n"
-    "Exit codes: 0 the monitor answered, whatever it said, 1 error, 2 usage.\n";
+    "Exit codes: 0 the monitor answered, whatever it said, 1 error, 2 usage; with --watch\n"
+    "0 completed, 3 failed or cancelled.\n";
+
+#define LABEL_COLUMNS 11
 
 static void line(const char *label)
 {
-    printf("%-10s ", label);
+    printf("%-*s ", LABEL_COLUMNS - 1, label);
 }
 
 static bool has(const json_t *json, const char *name)
@@ -51,6 +59,15 @@ static const struct advice advices[] = {
     {"active", MIGRATION_ROLE_SOURCE,
      "here: `baton postcopy` if postcopy-ram is on, `baton cancel`"},
     {"active", MIGRATION_ROLE_DEST, "at the source: `baton postcopy` or `baton cancel`"},
+    {"wait-unplug", MIGRATION_ROLE_SOURCE,
+     "wait for the guest to give up a device; `baton cancel`"},
+    {"pre-switchover", MIGRATION_ROLE_SOURCE,
+     "let it go on with QMP's migrate-continue, for which it waits; `baton cancel`"},
+    {"device", MIGRATION_ROLE_SOURCE, "wait: the VM stands still to be handed over"},
+    {"device", MIGRATION_ROLE_DEST, "wait: the VM is being handed over"},
+    {"postcopy-device", MIGRATION_ROLE_SOURCE,
+     "wait: the destination loads the devices; should it not, the VM goes on here"},
+    {"postcopy-device", MIGRATION_ROLE_DEST, "wait: the VM is being handed over"},
     {"postcopy-active", MIGRATION_ROLE_SOURCE, "here or there: `baton pause`, to change the link"},
     {"postcopy-active", MIGRATION_ROLE_DEST, "here or there: `baton pause`, to change the link"},
     {"postcopy-paused", MIGRATION_ROLE_SOURCE,
@@ -61,6 +78,15 @@ static const struct advice advices[] = {
      "here: `baton recover` for another address; at the source: `baton migrate --resume`. End "
      "neither "
      "process"},
+    {"postcopy-recover-setup", MIGRATION_ROLE_SOURCE,
+     "wait for the destination to be reached, or here: `baton pause`, to try another address"},
+    {"postcopy-recover-setup", MIGRATION_ROLE_DEST,
+     "at the source: `baton migrate --resume`. End neither process"},
+    {"postcopy-recover", MIGRATION_ROLE_SOURCE, "wait: both sides compare notes"},
+    {"postcopy-recover", MIGRATION_ROLE_DEST, "wait: both sides compare notes"},
+    {"failing", MIGRATION_ROLE_SOURCE, "wait: the migration has failed and is being cleared away"},
+    {"failing", MIGRATION_ROLE_DEST, "wait: the migration has failed and is being cleared away"},
+    {"cancelling", MIGRATION_ROLE_SOURCE, "wait: the migration is being cleared away"},
     {"completed", MIGRATION_ROLE_SOURCE, "end this process: the VM lives at the destination"},
     {"failed", MIGRATION_ROLE_SOURCE, "see why, then here: `baton migrate` again"},
     {"cancelled", MIGRATION_ROLE_SOURCE, "here: `baton migrate` again"},
@@ -71,7 +97,7 @@ static void print_advice(const struct migration *migration, enum migration_role 
     for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
         if (migration_is(migration, advices[i].status) && role == advices[i].role) {
             line("You may:");
-            printf("%s\n", advices[i].text);
+            words_wrap(advices[i].text, LABEL_COLUMNS);
             return;
         }
 }
@@ -118,11 +144,11 @@ static void print_head(const struct migration *migration, enum migration_role ro
         !(migration->explain &&
           strncmp(migration->explain, migration->error_desc, strlen(migration->error_desc)) == 0)) {
         line("Why:");
-        printf("%s\n", migration->error_desc);
+        words_wrap(migration->error_desc, LABEL_COLUMNS);
     }
     if (migration->explain) {
         line("Explained:");
-        printf("%s\n", migration->explain);
+        words_wrap(migration->explain, LABEL_COLUMNS);
     }
 }
 
@@ -177,7 +203,51 @@ static void print_moved(const struct migration *migration, const json_t *ram)
     printf(", postcopy %s)\n", words_bytes(migration_number(ram, "postcopy-bytes"), buffer));
 }
 
-/* A destination counts as moved only what it sends itself: nothing that people ask for. */
+/* After a refused connection there is nothing to tell of. */
+static bool has_moved(const struct migration *migration, const json_t *ram)
+{
+    return migration->transferred_bytes || migration_number(ram, "normal") ||
+           migration_number(ram, "duplicate") || !migration_is_over(migration);
+}
+
+/* The sender's numbers. */
+static void print_sent(const struct migration *migration, const json_t *ram)
+{
+    char buffer[WORDS_BYTES];
+
+    line("Memory:");
+    printf("%s of ", words_bytes(migration->remaining_bytes, buffer));
+    printf("%s left", words_bytes(migration->total_bytes, buffer));
+    if (migration->remaining_bytes && migration_has_rate(migration))
+        printf(", %s/s", words_bytes((uint64_t)migration->bytes_per_s, buffer));
+    printf("\n");
+    print_moved(migration, ram);
+    line("Pages:");
+    printf("%llu with data, %llu zero, %llu requested; %llu passes\n",
+           (unsigned long long)migration_number(ram, "normal"),
+           (unsigned long long)migration_number(ram, "duplicate"),
+           (unsigned long long)migration_number(ram, "postcopy-requests"),
+           (unsigned long long)migration_number(ram, "dirty-sync-count"));
+}
+
+/* The receiver's: what it counts as moved is what it sends itself, which nobody asks for. */
+static void print_received(const struct migration *migration, const json_t *ram)
+{
+    uint64_t received_bytes = migration->total_bytes > migration->remaining_bytes
+                                  ? migration->total_bytes - migration->remaining_bytes
+                                  : 0;
+    char buffer[WORDS_BYTES];
+
+    line("Received:");
+    printf("%s of ", words_bytes(received_bytes, buffer));
+    printf("%s\n", words_bytes(migration->total_bytes, buffer));
+    line("Pages:");
+    printf("%llu with data, %llu zero, %llu requested\n",
+           (unsigned long long)migration_number(ram, "normal"),
+           (unsigned long long)migration_number(ram, "duplicate"),
+           (unsigned long long)migration_number(ram, "postcopy-requests"));
+}
+
 static void print_memory(const struct migration *migration, bool here_sends)
 {
     const json_t *json = migration->json, *ram = json_object_get(json, "ram");
@@ -185,21 +255,11 @@ static void print_memory(const struct migration *migration, bool here_sends)
     uint64_t page_bytes = migration_number(ram, "page-size");
     char buffer[WORDS_BYTES];
 
-    if (ram) {
-        line("Memory:");
-        printf("%s of ", words_bytes(migration->remaining_bytes, buffer));
-        printf("%s left", words_bytes(migration->total_bytes, buffer));
-        if (here_sends && migration->remaining_bytes && migration->bytes_per_s >= 1.0)
-            printf(", %s/s", words_bytes((uint64_t)migration->bytes_per_s, buffer));
-        printf("\n");
+    if (ram && has_moved(migration, ram)) {
         if (here_sends)
-            print_moved(migration, ram);
-        line("Pages:");
-        printf("%llu with data, %llu zero, %llu requested; %llu passes\n",
-               (unsigned long long)migration_number(ram, "normal"),
-               (unsigned long long)migration_number(ram, "duplicate"),
-               (unsigned long long)migration_number(ram, "postcopy-requests"),
-               (unsigned long long)migration_number(ram, "dirty-sync-count"));
+            print_sent(migration, ram);
+        else
+            print_received(migration, ram);
     }
     if (missing_pages) {
         line("Missing:");
@@ -236,7 +296,7 @@ static void print_addresses(const json_t *json)
     }
 }
 
-static void print_block(json_t *status, json_t *migrate)
+void status_print(json_t *status, json_t *migrate)
 {
     const char *run_state = json_string_value(json_object_get(status, "status"));
     bool running = json_is_true(json_object_get(status, "running"));
@@ -256,39 +316,44 @@ static void print_block(json_t *status, json_t *migrate)
         print_advice(&migration, role);
 }
 
+int status_ask(struct qmp_client *client, json_t **status, json_t **migrate,
+               struct baton_error *error)
+{
+    *migrate = NULL;
+    *status = qmp_client_call(client, "query-status", NULL, false, error);
+    if (*status)
+        *migrate = qmp_client_call(client, "query-migrate", NULL, false, error);
+    if (*migrate)
+        return 0;
+    json_decref(*status);
+    return -1;
+}
+
 int cmd_status(int argc, char **argv)
 {
     struct baton_error error = {0};
     struct cmd_options options;
     struct qmp_client *client;
-    json_t *status, *migrate = NULL;
-    int code = cmd_parse(argc, argv, CMD_TAKES_JSON, help, &options);
+    json_t *status, *migrate, *both;
+    int code = cmd_parse(argc, argv, CMD_TAKES_WATCH, help, &options);
 
     if (code >= 0)
         return code;
-    if (qmp_client_open(options.qmp, options.timeout_ms, &client, &error) < 0) {
-        cmd_complain(argv[0], "%s", error.text);
-        return CMD_ERROR;
-    }
-    status = qmp_client_call(client, "query-status", NULL, false, &error);
-    if (status)
-        migrate = qmp_client_call(client, "query-migrate", NULL, false, &error);
-    if (!migrate) {
-        cmd_complain(argv[0], "%s", error.text);
-        code = CMD_ERROR;
-    } else if (options.json) {
-        json_t *both = json_pack("{s:O, s:O}", "status", status, "migrate", migrate);
-
+    if (qmp_client_open(options.qmp, options.timeout_ms, &client, &error) < 0)
+        return cmd_fail(&options, argv[0], error.text);
+    if (options.watch_ms)
+        return watch_migration(client, &options);
+    code = status_ask(client, &status, &migrate, &error);
+    qmp_client_close(client);
+    if (code < 0)
+        return cmd_fail(&options, argv[0], error.text);
+    both = json_pack("{s:o, s:o}", "status", status, "migrate", migrate);
+    if (options.json) {
         json_dumpf(both, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
         printf("\n");
-        json_decref(both);
-        code = CMD_DONE;
     } else {
-        print_block(status, migrate);
-        code = CMD_DONE;
+        status_print(status, migrate);
     }
-    json_decref(status);
-    json_decref(migrate);
-    qmp_client_close(client);
-    return code;
+    json_decref(both);
+    return CMD_DONE;
 }
