@@ -46,9 +46,10 @@ struct link {
     bool adopted; /* loop thread only: it is the current link, or was; else a stranger */
     bool dropped; /* loop thread only: sent away, may write a last word */
     bool killed;  /* loop thread only: a stranger that had its time */
-    bool reader_made, writer_made;
     pthread_t reader, writer;
     struct link *next;
+    /* The starter only. Far from the flags above, which a compiler may read as one word. */
+    bool reader_made, writer_made;
 
     pthread_mutex_t lock; /* of everything down to `resting` */
     pthread_cond_t wake;
