@@ -66,8 +66,8 @@ def convert(text):
                 at += 1
             at += 1
             yield from (".RE", ".fi")
-        elif line.startswith("# "):
-            continue  # the page has a title of its own
+        elif line.startswith(("# ", "<!--")):
+            continue  # the page has a title of its own; marks are for the tests
         elif line.startswith("## "):
             yield ".SH " + inline(line[3:]).upper()
         elif line.startswith("### "):
