@@ -133,12 +133,18 @@ static json_t *advice_for(const struct check_host *host)
 
 /* ---- As an object ---- */
 
+/* Memory is not tried where there is nothing to try it with. */
+static const char *why_not(int code)
+{
+    return code == CHECK_NOT_TRIED ? "not tried" : strerror(code);
+}
+
 static json_t *offer(int code)
 {
     json_t *object = json_pack("{s:b}", "available", code == 0);
 
     if (code)
-        json_object_set_new(object, "error", json_string(strerror(code)));
+        json_object_set_new(object, "error", json_string(why_not(code)));
     return object;
 }
 
@@ -218,7 +224,7 @@ static void line(const char *label)
 
 static const char *yes_or_why(int code)
 {
-    return code ? strerror(code) : "yes";
+    return code ? why_not(code) : "yes";
 }
 
 static const char *words_limit(uint64_t value, bool bytes, char buffer[WORDS_BYTES])

@@ -141,7 +141,7 @@ static void probe_userfaultfd(struct check_host *host)
     bool tried = false;
 
     for (int i = 0; i < CHECK_MEMORY_COUNT; i++)
-        host->missing[i] = ENODEV;
+        host->missing[i] = CHECK_NOT_TRIED;
     for (int i = 0; i < CHECK_WAY_COUNT; i++) {
         int fd = open_way((enum check_way)i);
         uint64_t offered = 0;

@@ -10,6 +10,7 @@
 #define CHECK_MAX_PAGE_SIZES 8
 #define CHECK_NO_LIMIT UINT64_MAX
 #define CHECK_WORD_BYTES 32
+#define CHECK_NOT_TRIED -1
 
 enum check_way { CHECK_WAY_SYSCALL, CHECK_WAY_DEVICE, CHECK_WAY_USER_MODE, CHECK_WAY_COUNT };
 enum check_memory {
@@ -26,8 +27,8 @@ struct check_pages {
 /* What could not be read is 0 or empty. */
 struct check_host {
     int way[CHECK_WAY_COUNT];        /* 0: this process may; else the errno value */
-    int missing[CHECK_MEMORY_COUNT]; /* missing pages can be caught there: 0, or the errno value;
-                                        ENODEV: no userfaultfd to try with */
+    int missing[CHECK_MEMORY_COUNT]; /* missing pages can be caught there: 0, the errno value,
+                                        or CHECK_NOT_TRIED without userfaultfd */
     bool thread_ids;                 /* userfaultfd says which thread waits */
     int kvm;                         /* 0: may be opened; else the errno value */
     char thp[CHECK_WORD_BYTES], thp_shmem[CHECK_WORD_BYTES];
