@@ -199,6 +199,8 @@ static json_t *give(struct qmp_client *client, const struct order *order,
     answer = qmp_client_call(client, order->command, arguments, order->overtake, error);
     if (!answer && options->force && error->code == EREMOTEIO) /* QEMU's knows no force, nor asks */
         answer = qmp_client_call(client, order->command, NULL, order->overtake, error);
+    if (!answer && error->code == ECONNRESET && strcmp(order->command, "quit") == 0)
+        answer = json_object(); /* the process was gone before its answer */
     return answer;
 }
 

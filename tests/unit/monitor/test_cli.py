@@ -511,6 +511,7 @@ class OtherStates(unittest.TestCase):
         self.server.listen(5)
         self.state, self.run_state, self.ordered = "none", "running", []
         self.later = []  # states of the next looks
+        self.gone = False  # an order to quit is not answered any more
         threading.Thread(target=self.serve, daemon=True).start()
 
     def tearDown(self):
@@ -527,6 +528,8 @@ class OtherStates(unittest.TestCase):
             ram = {"total": 512 << 20, "remaining": 100 << 20, "transferred": 420 << 20, "mbps": 8.0}
             return {} if self.state == "none" else {"status": self.state, "ram": ram}
         self.ordered.append(name)
+        if name == "quit" and self.gone:
+            raise OSError
         return {}
 
     def serve(self):
@@ -587,6 +590,8 @@ class OtherStates(unittest.TestCase):
         self.assertIn("--force", err)
         self.assertEqual(run("quit", "--force", "--qmp", self.path)[0], 0)
         self.assertEqual(self.ordered[-1], "quit")
+        self.gone = True
+        self.assertEqual(run("quit", "--force", "--qmp", self.path), (0, "", ""))
 
     def test_an_address_that_is_not_told(self):
         code, out, err = run("recover", "tcp:a:0", "--qmp", self.path)
