@@ -235,7 +235,7 @@ const struct qmp_command *qmp_find_command(const char *name);
 bool qmp_is_out_of_band(const struct qmp_session *session, const json_t *message);
 /* Holds the arguments against the command's row and carries it out. A new reference; or NULL with
  * the context's error filled. */
-json_t *qmp_call(struct qmp_context *context, const struct qmp_command *command, json_t *arguments);
+json_t *qmp_call(struct qmp_context *context, const struct qmp_command *command, json_t *given);
 /* A new string for the documentation: `name`: type, optional, help; ... */
 char *qmp_arguments_text(const struct qmp_command *command);
 json_t *qmp_fail(struct qmp_context *context, const char *format, ...)

@@ -14,6 +14,7 @@ PROCESS_TESTS = ["tests/guest/test_move.py", "tests/guest/test_break.py", "tests
                  "tests/guest/test_operator.py", "tests/guest/test_monitors.py",
                  "tests/guest/test_faults.py", "tests/guest/test_demo.py",
                  "tests/guest/test_linux.py", "tests/docs/test_docs.py", "tests/docs/test_man.py"]
+SANITIZERS = {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_leaks=1"}
 TOTAL = {"passed": 0, "failed": 0, "skipped": 0}
 
 
@@ -26,7 +27,7 @@ def wanted(name, names):
     return not names or any(part in name for part in names)
 
 
-def meson_tests(build, names, label="", repeat=1, suites=(), jobs=2):
+def meson_tests(build, names, label="", repeat=1, suites=(), jobs=2, patience=1):
     """Each program that meson knows is one test; its own output is shown if it fails."""
     known = json.loads(subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True,
                                       text=True, cwd=TOP).stdout)
@@ -38,6 +39,7 @@ def meson_tests(build, names, label="", repeat=1, suites=(), jobs=2):
     if os.path.exists(log):
         os.remove(log)
     subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--num-processes", str(jobs), "--repeat", str(repeat),
+                    "--timeout-multiplier", str(patience),
                     *chosen], cwd=TOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     results = {"OK": "passed", "SKIP": "skipped", "EXPECTEDFAIL": "passed"}
     seen = 0
@@ -101,6 +103,15 @@ def process_tests(path, names, environment, label=""):
         count("failed", label + module, 0, "it did not run to its end")
 
 
+def lint(names):
+    if not wanted("lint", names):
+        return
+    began = time.monotonic()
+    ran = subprocess.run(["script/lint", "build"], cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    count({0: "passed", 77: "skipped"}.get(ran.returncode, "failed"), "lint", time.monotonic() - began,
+          ran.stdout[-4000:] if ran.returncode else "")
+
+
 def sanitized(kind, names):
     build = f"build-{kind}"
     if not os.path.exists(os.path.join(TOP, build)):
@@ -108,9 +119,10 @@ def sanitized(kind, names):
         subprocess.run(["meson", "setup", build, f"-Db_sanitize={flags}", "-Db_lundef=false"], cwd=TOP, check=True,
                        stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", build], cwd=TOP, check=True, stdout=subprocess.DEVNULL)
-    meson_tests(build, names, f"{kind}: ", suites=("unit",))
-    environment = dict(os.environ, BATON=os.path.join(TOP, build, "cmd", "baton"), BATON_TEST_LIMIT="180",
-                       TSAN_OPTIONS="halt_on_error=1", ASAN_OPTIONS="detect_leaks=0")
+    for name, value in SANITIZERS.items():
+        os.environ[name] = value
+    meson_tests(build, names, f"{kind}: ", suites=("unit",), patience=5)
+    environment = dict(os.environ, BATON=os.path.join(TOP, build, "cmd", "baton"), BATON_TEST_LIMIT="180")
     for path in PROCESS_TESTS:
         if "linux" not in path and "docs" not in path:
             process_tests(path, names, environment, f"{kind}: ")
@@ -128,6 +140,7 @@ def main():
         if os.path.exists(os.path.join(TOP, path)):
             process_tests(path, options.names, environment)
     if options.all:
+        lint(options.names)
         meson_tests("build", options.names, "again: ", repeat=100, suites=("runtime",))
         for kind in ("tsan", "asan"):
             sanitized(kind, options.names)

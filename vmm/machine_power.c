@@ -174,7 +174,7 @@ static void reset_guest(struct vmm_machine *machine, uint64_t stop_calls)
 {
     struct vmm_event event = {.type = VMM_EVENT_RESET};
     struct baton_error error = {0};
-    struct vmm_boot boot;
+    struct vmm_boot boot = {0};
     bool ours;
 
     if (machine_read_images(machine, &boot, &error)) {

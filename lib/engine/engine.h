@@ -385,6 +385,6 @@ bool engine_may_run(const struct engine *engine, char *why, size_t why_bytes);
 bool engine_may_quit(const struct engine *engine, char *why, size_t why_bytes);
 /* For people: what a paused migration waits for, and what may be done by which side. Empty unless
  * paused. */
-void engine_explain(const struct engine *engine, char *text, size_t text_bytes);
+void engine_explain(const struct engine *engine, char *out, size_t out_bytes);
 
 #endif

@@ -196,7 +196,7 @@ static int load_section(struct baton *baton, const struct wire_full *section, ui
     for (unsigned i = 0; i < baton->device_count; i++) {
         const struct baton_device *device = &baton->devices[i];
 
-        if (!section->own || strcmp(device->name, section->name) ||
+        if (!section->own || strcmp(device->name, section->name) != 0 ||
             device->instance != section->instance)
             continue;
         if (*seen & UINT64_C(1) << i)

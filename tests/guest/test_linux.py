@@ -4,7 +4,7 @@
 import os
 import unittest
 
-from harness import GUEST, Bridge, Rig, pair
+from harness import GUEST, LIMIT_S, Bridge, Rig, Vm, pair
 
 APPEND = "memcheck.mib=256 memcheck.threads=2"
 
@@ -14,6 +14,19 @@ APPEND = "memcheck.mib=256 memcheck.threads=2"
 class Linux(unittest.TestCase):
     def pair(self, rig, rate=20000, **more):
         return pair(rig, "linux", "512M", 2, append=f"{APPEND} memcheck.rate={rate}", **more)
+
+    def boot(self, cpus):
+        with Rig() as rig:
+            vm = Vm(rig, "vm", "linux", "512M", cpus, append=f"memcheck.mib=64 memcheck.threads={cpus}")
+            vm.ready(limit_s=max(LIMIT_S, 120))
+            vm.beat()
+            self.assertGreater(vm.verify(), 0)
+
+    def test_one_hart_does_not_boot(self):
+        self.boot(1)
+
+    def test_four_harts_do_not_boot(self):
+        self.boot(4)
 
     def test_precopy_loses_a_page(self):
         with Rig() as rig:

@@ -268,7 +268,7 @@ static bool crosses(uint64_t va, unsigned bytes)
 
 bool rv64_load_slow(struct vmm_cpu *cpu, struct rv64_insn *insn, uint64_t va, unsigned bytes)
 {
-    struct place places[2];
+    struct place places[2] = {0};
 
     cpu->current = insn;
     if (crosses(va, bytes)) {
@@ -298,7 +298,7 @@ bool rv64_load_slow(struct vmm_cpu *cpu, struct rv64_insn *insn, uint64_t va, un
 bool rv64_store_slow(struct vmm_cpu *cpu, struct rv64_insn *insn, uint64_t va, unsigned bytes,
                      uint64_t value)
 {
-    struct place places[2];
+    struct place places[2] = {0};
 
     cpu->current = insn;
     if (crosses(va, bytes)) {
@@ -378,7 +378,7 @@ static enum rv64_mode mode_of(const struct vmm_cpu *cpu, unsigned priv, bool dat
 
 void rv64_mode_update(struct vmm_cpu *cpu)
 {
-    cpu->data_priv = cpu->mstatus & MSTATUS_MPRV
+    cpu->data_priv = (cpu->mstatus & MSTATUS_MPRV)
                          ? (uint8_t)((cpu->mstatus & MSTATUS_MPP) >> MSTATUS_MPP_SHIFT)
                          : cpu->priv;
     cpu->data = &cpu->tlb[mode_of(cpu, cpu->data_priv, true)];

@@ -46,7 +46,7 @@ static void enter_m(struct vmm_cpu *cpu, uint64_t cause, uint64_t tval)
 
 struct rv64_block *rv64_trap(struct vmm_cpu *cpu, uint64_t cause, uint64_t tval)
 {
-    uint64_t delegated = cause & CAUSE_INTERRUPT ? cpu->mideleg : cpu->medeleg;
+    uint64_t delegated = (cause & CAUSE_INTERRUPT) ? cpu->mideleg : cpu->medeleg;
 
     rv64_settle(cpu);
     cpu->patch = NULL;
@@ -113,7 +113,7 @@ struct rv64_block *rv64_mret(struct vmm_cpu *cpu)
 struct rv64_block *rv64_sret(struct vmm_cpu *cpu)
 {
     uint64_t status = cpu->mstatus;
-    uint8_t priv = status & MSTATUS_SPP ? RV64_PRIV_S : RV64_PRIV_U;
+    uint8_t priv = (status & MSTATUS_SPP) ? RV64_PRIV_S : RV64_PRIV_U;
 
     status &= ~(MSTATUS_SIE | MSTATUS_SPP | MSTATUS_MPRV);
     if (status & MSTATUS_SPIE)
