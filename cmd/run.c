@@ -71,6 +71,8 @@ static const char help_text[] =
     "                       `defer` waits for the monitor to say where\n"
     "  --paused             do not start the CPUs before the monitor says `cont`; with\n"
     "                       --incoming, whether or not the VM ran where it came from\n"
+    "  --memory-backend KIND what guest RAM is made of: `anon` (the default), `memfd` (shared\n"
+    "                       memory) or `hugetlb` (reserved huge pages of 2 MiB)\n"
     "  --faults HOW         how missing pages of an incoming VM are caught: `userfaultfd`,\n"
     "                       `software` (needs no privilege) or `auto` (the default)\n"
     "  --help               show this\n"
@@ -91,6 +93,7 @@ enum {
     OPTION_INCOMING,
     OPTION_PAUSED,
     OPTION_FAULTS,
+    OPTION_BACKEND,
     OPTION_HELP
 };
 
@@ -108,6 +111,7 @@ static const struct option long_options[] = {
     {"incoming", required_argument, NULL, OPTION_INCOMING},
     {"paused", no_argument, NULL, OPTION_PAUSED},
     {"faults", required_argument, NULL, OPTION_FAULTS},
+    {"memory-backend", required_argument, NULL, OPTION_BACKEND},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -162,6 +166,18 @@ static int parse_memory(struct run_options *options, const char *text, struct ba
                                text, VMM_MIN_MEMORY_BYTES >> 20, VMM_MAX_MEMORY_BYTES >> 30);
     }
     return 0;
+}
+
+static int parse_backend(struct run_options *options, const char *text, struct baton_error *error)
+{
+    for (unsigned i = 0; i < VMM_BACKEND_COUNT; i++) {
+        if (strcmp(text, vmm_backend_name(i)) == 0) {
+            options->machine.backend = i;
+            return 0;
+        }
+    }
+    return baton_error_set(
+        error, EINVAL, "--memory-backend '%s' is unknown; it can be anon, memfd or hugetlb", text);
 }
 
 static int parse_faults(struct run_options *options, const char *text, struct baton_error *error)
@@ -225,6 +241,8 @@ static int parse_option(struct run_options *options, int option, const char *val
         options->incoming = value;
         options->machine.incoming = true;
         return 0;
+    case OPTION_BACKEND:
+        return parse_backend(options, value, error);
     case OPTION_FAULTS:
         return parse_faults(options, value, error);
     default:

@@ -54,6 +54,7 @@ _baton_value() {
     --monitor) _baton_offer stdio "$2"; _baton_files "$2" ;;
     --machine) _baton_offer virt "$2" ;;
     --faults) _baton_offer "auto userfaultfd software" "$2" ;;
+    --memory-backend) _baton_offer "anon memfd hugetlb" "$2" ;;
     --incoming) _baton_uri "$2" defer ;;
     --memory | --cpus | --append | --timeout) ;;
     *) return 1 ;;

@@ -12,7 +12,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROCESS_TESTS = ["tests/guest/test_move.py", "tests/guest/test_break.py", "tests/guest/test_early.py",
                  "tests/guest/test_operator.py", "tests/guest/test_monitors.py",
-                 "tests/guest/test_faults.py", "tests/guest/test_demo.py",
+                 "tests/guest/test_faults.py", "tests/guest/test_channels.py", "tests/guest/test_memory.py", "tests/guest/test_demo.py",
                  "tests/guest/test_linux.py", "tests/docs/test_docs.py", "tests/docs/test_man.py"]
 SANITIZERS = {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_leaks=1"}
 TOTAL = {"passed": 0, "failed": 0, "skipped": 0}
@@ -139,6 +139,10 @@ def main():
     for path in PROCESS_TESTS:
         if os.path.exists(os.path.join(TOP, path)):
             process_tests(path, options.names, environment)
+    software = dict(environment, BATON_FAULTS="software")
+    for path in PROCESS_TESTS:
+        if os.path.basename(path) in ("test_move.py", "test_break.py", "test_operator.py"):
+            process_tests(path, options.names, software, "software faults: ")
     if options.all:
         lint(options.names)
         meson_tests("build", options.names, "again: ", repeat=100, suites=("runtime",))

@@ -28,6 +28,7 @@ struct vmm_machine_config {
     const char *initrd, *append, *firmware, *console; /* may be NULL, see boot.h and console.h */
     bool paused;                                      /* the CPUs wait for an order to go on */
     bool incoming;                     /* the VM comes from elsewhere: RAM is not touched */
+    enum vmm_backend backend;          /* what RAM is made of */
     enum baton_faults faults;          /* how missing pages are caught */
     const struct vmm_cpu_ops *cpu_ops; /* NULL: rv64 */
     /* The person at the terminal wants to quit. Called from the console's thread; NULL: nothing

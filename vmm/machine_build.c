@@ -127,7 +127,8 @@ static int make_baton(struct vmm_machine *machine, struct baton_error *error)
     struct baton_ram_block block = {.name = "riscv_virt_board.ram",
                                     .host = machine->memory.ram,
                                     .length_bytes = machine->memory.ram_bytes,
-                                    .page_bytes = MACHINE_PAGE_BYTES};
+                                    .page_bytes = vmm_backend_page_bytes(config->backend),
+                                    .shared = config->backend == VMM_BACKEND_MEMFD};
     struct baton_config baton = {.machine = VMM_MACHINE_NAME,
                                  .blocks = &block,
                                  .block_count = 1,
@@ -182,7 +183,8 @@ static int make_parts(struct vmm_machine *machine, struct baton_error *error)
                                          .deadline = hart_deadline,
                                          .expire = hart_expire,
                                          .opaque = machine};
-    int code = vmm_memory_init(&machine->memory, VMM_RAM_BASE, config->memory_bytes, error);
+    int code = vmm_memory_init_backend(&machine->memory, config->backend, VMM_RAM_BASE,
+                                       config->memory_bytes, error);
 
     if (code)
         return code;

@@ -2,7 +2,8 @@
 /*
  * The guest-physical address space.
  *
- * RAM is one private anonymous mapping: the kind that userfaultfd fills fastest. Huge pages are
+ * RAM is one mapping: by default private anonymous memory, the kind that userfaultfd fills fastest.
+ * A memfd is shared memory; hugetlb takes pages of 2 MiB that were reserved for it. Huge pages are
  * asked for, since a guest's RAM is large and touched everywhere; it is kept out of forks, because
  * a fork write-protects all of it. The device list is written while the machine is put together and
  * only read afterwards, so lookups take no lock. A list of at most VMM_MAX_MMIO entries is searched
@@ -12,34 +13,90 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/mman.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-int vmm_memory_init(struct vmm_memory *memory, vmm_gpa ram_base, uint64_t ram_bytes,
-                    struct baton_error *error)
+static const char *const backend_names[] = {"anon", "memfd", "hugetlb"};
+_Static_assert(sizeof(backend_names) / sizeof(*backend_names) == VMM_BACKEND_COUNT,
+               "backend names");
+
+const char *vmm_backend_name(enum vmm_backend backend)
 {
+    return backend_names[backend];
+}
+
+uint64_t vmm_backend_page_bytes(enum vmm_backend backend)
+{
+    return backend == VMM_BACKEND_HUGETLB ? VMM_HUGE_PAGE_BYTES : 4096;
+}
+
+static void *map_memfd(uint64_t ram_bytes)
+{
+    int fd = memfd_create("guest-ram", MFD_CLOEXEC);
+    void *ram = MAP_FAILED;
+    int code;
+
+    if (fd < 0)
+        return MAP_FAILED;
+    if (ftruncate(fd, (off_t)ram_bytes) == 0)
+        ram = mmap(NULL, (size_t)ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    code = errno;
+    close(fd); /* the mapping keeps the file */
+    errno = code;
+    return ram;
+}
+
+static void *map_ram(enum vmm_backend backend, uint64_t ram_bytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+
+    if (backend == VMM_BACKEND_MEMFD)
+        return map_memfd(ram_bytes);
+    /* Huge pages are reserved here and now: a guest that finds none later would be killed. */
+    flags |= backend == VMM_BACKEND_HUGETLB ? MAP_HUGETLB | 21 << MAP_HUGE_SHIFT : MAP_NORESERVE;
+    return mmap(NULL, (size_t)ram_bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
+int vmm_memory_init_backend(struct vmm_memory *memory, enum vmm_backend backend, vmm_gpa ram_base,
+                            uint64_t ram_bytes, struct baton_error *error)
+{
+    uint64_t page_bytes = vmm_backend_page_bytes(backend);
     void *ram;
 
     memset(memory, 0, sizeof(*memory));
-    if (ram_bytes == 0 || ram_bytes % 4096 || ram_base % 4096 || ram_base + ram_bytes < ram_base ||
-        ram_bytes > SIZE_MAX)
+    if (ram_bytes == 0 || ram_bytes % page_bytes || ram_base % page_bytes ||
+        ram_base + ram_bytes < ram_base || ram_bytes > SIZE_MAX)
         return baton_error_set(error, EINVAL,
                                "Cannot make guest RAM of %llu bytes at 0x%llx: size and address "
-                               "must be multiples of 4096; choose another size",
-                               (unsigned long long)ram_bytes, (unsigned long long)ram_base);
-    ram = mmap(NULL, (size_t)ram_bytes, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                               "must be multiples of %llu; choose another size",
+                               (unsigned long long)ram_bytes, (unsigned long long)ram_base,
+                               (unsigned long long)page_bytes);
+    ram = map_ram(backend, ram_bytes);
+    if (ram == MAP_FAILED && backend == VMM_BACKEND_HUGETLB)
+        return baton_error_set(error, errno,
+                               "Cannot get %llu huge pages of 2 MiB for the guest: %s; reserve "
+                               "them first (sysctl vm.nr_hugepages), or use another backend",
+                               (unsigned long long)(ram_bytes / page_bytes), strerror(errno));
     if (ram == MAP_FAILED)
         return baton_error_set(error, errno,
                                "Cannot get %llu bytes of memory for the guest: %s; use less RAM",
                                (unsigned long long)ram_bytes, strerror(errno));
     /* Both are requests that a kernel built without the feature refuses; the VM works without. */
-    (void)madvise(ram, (size_t)ram_bytes, MADV_HUGEPAGE);
+    if (backend != VMM_BACKEND_HUGETLB)
+        (void)madvise(ram, (size_t)ram_bytes, MADV_HUGEPAGE);
     (void)madvise(ram, (size_t)ram_bytes, MADV_DONTFORK);
     memory->ram = ram;
     memory->ram_base = ram_base;
     memory->ram_bytes = ram_bytes;
     return 0;
+}
+
+int vmm_memory_init(struct vmm_memory *memory, vmm_gpa ram_base, uint64_t ram_bytes,
+                    struct baton_error *error)
+{
+    return vmm_memory_init_backend(memory, VMM_BACKEND_ANON, ram_base, ram_bytes, error);
 }
 
 void vmm_memory_fini(struct vmm_memory *memory)

@@ -43,6 +43,14 @@ struct vmm_memory {
     struct baton *baton; /* NULL in tests of the CPU alone: every page present, nothing tracked */
 };
 
+/* What guest RAM is made of. */
+enum vmm_backend { VMM_BACKEND_ANON, VMM_BACKEND_MEMFD, VMM_BACKEND_HUGETLB, VMM_BACKEND_COUNT };
+#define VMM_HUGE_PAGE_BYTES (2ull << 20)
+const char *vmm_backend_name(enum vmm_backend backend);
+uint64_t vmm_backend_page_bytes(enum vmm_backend backend);
+int vmm_memory_init_backend(struct vmm_memory *memory, enum vmm_backend backend, vmm_gpa ram_base,
+                            uint64_t ram_bytes, struct baton_error *error);
+
 /* Maps private anonymous memory with transparent huge pages asked for, kept out of forks. 0 or
  * -errno with a sentence. */
 int vmm_memory_init(struct vmm_memory *memory, vmm_gpa ram_base, uint64_t ram_bytes,

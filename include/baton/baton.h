@@ -40,9 +40,11 @@ struct baton;
 /* A piece of guest RAM. The memory belongs to the host and must outlive the baton object. */
 struct baton_ram_block {
     const char *name;      /* 1 to 255 bytes; equal on both sides; copied */
-    uint8_t *host;         /* private anonymous memory, aligned to page_bytes */
+    uint8_t *host;         /* aligned to page_bytes */
     uint64_t length_bytes; /* a multiple of page_bytes */
-    uint64_t page_bytes;   /* 4096 (larger pages: not yet) */
+    uint64_t page_bytes;   /* of the memory behind it: 4096, or up to 2 MiB (hugetlb): whole pages
+                              travel */
+    bool shared; /* a shared mapping (memfd): its pages are given back by punching holes */
 };
 
 /* Bytes that a device saves. Grows as needed; put functions cannot fail (out of memory aborts).

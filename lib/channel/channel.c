@@ -17,6 +17,7 @@ void channel_base_init(struct channel *channel, const struct channel_ops *ops, c
 {
     channel->ops = ops;
     channel->peer = peer;
+    channel->one_way = false;
     atomic_init(&channel->in_bytes, 0);
     atomic_init(&channel->out_bytes, 0);
     atomic_init(&channel->out_messages, 0);
@@ -46,6 +47,16 @@ int channel_write(struct channel *channel, const void *bytes, size_t length_byte
     if (written_bytes)
         *written_bytes = written;
     return rc;
+}
+
+bool channel_is_one_way(const struct channel *channel)
+{
+    return channel->one_way;
+}
+
+int channel_finish(struct channel *channel, struct baton_error *error)
+{
+    return channel->ops->finish ? channel->ops->finish(channel, error) : 0;
 }
 
 void channel_mark(struct channel *channel)

@@ -9,9 +9,16 @@
  *
  * URIs:
  *   tcp:HOST:PORT    HOST a name, an IPv4 address or an IPv6 address in brackets. Empty HOST: all
- * interfaces when listening, loopback when dialing. PORT 0 when listening: any free one. unix:PATH
- * a stream socket in the file system chaos:OPTION=NUMBER,...:URI    any of the above, made to fail
- * on purpose: see chaos.h
+ * interfaces when listening, loopback when dialing. PORT 0 when listening: any free one.
+ *   unix:PATH        a stream socket in the file system
+ *   file:PATH[,offset=N]  a file, from byte N on
+ *   exec:COMMAND     a command of /bin/sh: who dials writes its stdin, who listens reads its stdout
+ *   fd:NUMBER        a descriptor that this process was started with: socket, pipe or file
+ *   chaos:OPTION=NUMBER,...:URI    any of the above, made to fail on purpose: see chaos.h
+ *
+ * A socket goes two ways. Files, commands and pipes go one way: who dials writes, who listens reads
+ * (and listens for one connection only), and the end of the stream counts only when
+ * channel_finish(), or a read of nothing, has said that all went well behind it.
  */
 #ifndef CHANNEL_CHANNEL_H
 #define CHANNEL_CHANNEL_H
@@ -40,6 +47,16 @@ int channel_read(struct channel *channel, void *buffer, size_t length_bytes, siz
  */
 int channel_write(struct channel *channel, const void *bytes, size_t length_bytes,
                   size_t *written_bytes, struct baton_error *error);
+
+/* Whether nothing comes back: see above. */
+bool channel_is_one_way(const struct channel *channel);
+
+/*
+ * After the last byte of a one-way stream: waits until it is where it belongs. A file is on the
+ * disk then; a command has read its stdin to the end and ended with status 0. The other thread may
+ * end the waiting by channel_shutdown(). Nothing may be written afterwards.
+ */
+int channel_finish(struct channel *channel, struct baton_error *error);
 
 /* Says that a message ends with the last byte written. For statistics and for chaos, which cuts at
  * messages. */
@@ -71,6 +88,8 @@ int channel_from_socket(int fd, const char *peer, struct channel **out, struct b
 
 /* Whether `uri` can be understood: 0 or -EINVAL. Says nothing about whether anybody is there. */
 int channel_uri_check(const char *uri, struct baton_error *error);
+/* The same, and whether what it names goes one way only. For fd: the descriptor is looked at. */
+int channel_uri_is_one_way(const char *uri, bool *one_way, struct baton_error *error);
 
 /* ---- Dialing ---- */
 
@@ -125,7 +144,8 @@ struct channel_ops {
                 struct baton_error *error);
     int (*write)(struct channel *channel, const void *bytes, size_t length_bytes,
                  size_t *written_bytes, struct baton_error *error);
-    void (*mark)(struct channel *channel); /* may be NULL */
+    void (*mark)(struct channel *channel);                             /* may be NULL */
+    int (*finish)(struct channel *channel, struct baton_error *error); /* NULL: nothing to do */
     void (*shutdown)(struct channel *channel);
     void (*close)(
         struct channel *channel); /* frees what the implementation made, `channel` included */
@@ -135,6 +155,7 @@ struct channel_ops {
 struct channel {
     const struct channel_ops *ops;
     const char *peer;
+    bool one_way; /* false unless the implementation says so */
     _Atomic uint64_t in_bytes, out_bytes, out_messages;
 };
 

@@ -196,6 +196,17 @@ static int chaos_read(struct channel *channel, void *buffer, size_t length_bytes
     return 0;
 }
 
+static int chaos_finish(struct channel *channel, struct baton_error *error)
+{
+    struct chaos_channel *self = chaos_of(channel);
+    int rc;
+
+    if (chaos_is_dead(self))
+        return chaos_failure(self, -EIO, error);
+    rc = channel_finish(self->inner, error);
+    return rc ? chaos_failure(self, rc, error) : 0;
+}
+
 static void chaos_shutdown(struct channel *channel)
 {
     struct chaos_channel *self = chaos_of(channel);
@@ -218,6 +229,7 @@ static const struct channel_ops chaos_ops = {
     .read = chaos_read,
     .write = chaos_write,
     .mark = chaos_mark,
+    .finish = chaos_finish,
     .shutdown = chaos_shutdown,
     .close = chaos_close,
 };
@@ -244,6 +256,7 @@ int channel_chaos_wrap(struct channel *inner, const struct channel_chaos_plan *p
     atomic_init(&self->cut, false);
     atomic_init(&self->down, false);
     channel_base_init(&self->base, &chaos_ops, channel_peer(inner));
+    self->base.one_way = channel_is_one_way(inner);
     *out = &self->base;
     return 0;
 }

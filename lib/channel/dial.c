@@ -11,6 +11,7 @@
  * Who may change it: one thread dials; any other only writes the eventfd.
  * Failure: the sentence of the last address that was tried, -ECANCELED, or -ETIMEDOUT.
  */
+#include "channel/plain.h"
 #include "channel/socket.h"
 #include "channel/uri.h"
 
@@ -272,7 +273,9 @@ int channel_dial(const char *uri, struct channel_dialer *dialer, unsigned limit_
         return rc;
     if (dial_wait(dialer, -1, 0) == -ECANCELED)
         return dial_cancelled(uri, error);
-    if (parsed.kind == CHANNEL_URI_TCP)
+    if (CHANNEL_URI_IS_PLAIN(parsed.kind))
+        rc = channel_plain_open(&parsed, true, &channel, error);
+    else if (parsed.kind == CHANNEL_URI_TCP)
         rc = dial_tcp(&parsed, dialer, limit_ms, &channel, error);
     else
         rc = dial_unix(&parsed, dialer, limit_ms, &channel, error);

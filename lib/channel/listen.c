@@ -13,6 +13,7 @@
  * both succeed, the later one having the path: they were told to use one path, and only one of them
  * will get connections.
  */
+#include "channel/plain.h"
 #include "channel/socket.h"
 #include "channel/uri.h"
 
@@ -32,6 +33,7 @@
 
 struct channel_listener {
     int fd, down_fd;
+    struct channel_uri *plain; /* a file, a command or a descriptor, until it was accepted */
     bool chaos;
     struct channel_chaos_plan plan;
     uint64_t connections;
@@ -195,7 +197,24 @@ static int open_unix(struct channel_listener *self, const struct channel_uri *ur
     return 0;
 }
 
-/* ---- Both ---- */
+/* ---- What is read as it is ---- */
+
+static int open_plain(struct channel_listener *self, const struct channel_uri *uri,
+                      struct baton_error *error)
+{
+    int rc = channel_plain_check(uri, false, error);
+
+    if (rc)
+        return rc;
+    self->plain = malloc(sizeof(*self->plain));
+    if (!self->plain)
+        return baton_error_set(error, ENOMEM, "no memory to listen at '%s'", uri->name);
+    *self->plain = *uri;
+    snprintf(self->uri, sizeof(self->uri), "%s", uri->name);
+    return 0;
+}
+
+/* ---- All ---- */
 
 int channel_listener_open(const char *uri, struct channel_listener **out, struct baton_error *error)
 {
@@ -216,6 +235,8 @@ int channel_listener_open(const char *uri, struct channel_listener **out, struct
         rc = baton_error_set(error, errno,
                              "no descriptor to listen at '%s': %s; raise the limit of open files",
                              uri, strerror(errno));
+    else if (CHANNEL_URI_IS_PLAIN(parsed.kind))
+        rc = open_plain(self, &parsed, error);
     else if (parsed.kind == CHANNEL_URI_TCP)
         rc = open_tcp(self, uri, &parsed, error);
     else
@@ -228,11 +249,42 @@ int channel_listener_open(const char *uri, struct channel_listener **out, struct
     return 0;
 }
 
+static int add_chaos(struct channel_listener *self, struct channel *channel, struct channel **out,
+                     struct baton_error *error)
+{
+    struct channel_chaos_plan plan = self->plan;
+    int rc;
+
+    *out = channel;
+    if (!self->chaos || !channel_chaos_plan_for(&plan, self->connections++))
+        return 0;
+    rc = channel_chaos_wrap(channel, &plan, out, error);
+    if (rc)
+        channel_close(channel);
+    return rc;
+}
+
+/* The one connection that there is. What goes wrong now is read from it: who accepts could not tell
+ * anybody. */
+static int accept_plain(struct channel_listener *self, struct channel **out,
+                        struct baton_error *error)
+{
+    struct channel_uri *uri = self->plain;
+    struct channel *channel;
+    struct baton_error why;
+    int rc = channel_plain_open(uri, false, &channel, &why);
+
+    self->plain = NULL;
+    free(uri);
+    if (rc)
+        rc = channel_plain_broken(&why, &channel);
+    return rc ? rc : add_chaos(self, channel, out, error);
+}
+
 /* Takes the socket, which is closed on failure. */
 static int accepted(struct channel_listener *self, int fd, const struct sockaddr *address,
                     socklen_t address_bytes, struct channel **out, struct baton_error *error)
 {
-    struct channel_chaos_plan plan = self->plan;
     char peer[BATON_URI_BYTES];
     struct channel *channel;
     int rc;
@@ -242,15 +294,7 @@ static int accepted(struct channel_listener *self, int fd, const struct sockaddr
     else
         channel_socket_name(address, address_bytes, peer);
     rc = channel_from_socket(fd, peer, &channel, error);
-    if (rc)
-        return rc;
-    *out = channel;
-    if (!self->chaos || !channel_chaos_plan_for(&plan, self->connections++))
-        return 0;
-    rc = channel_chaos_wrap(channel, &plan, out, error);
-    if (rc)
-        channel_close(channel);
-    return rc;
+    return rc ? rc : add_chaos(self, channel, out, error);
 }
 
 /* Waits for a connection to accept, or only pauses. False: the listener was shut down. */
@@ -270,6 +314,8 @@ int channel_listener_accept(struct channel_listener *listener, struct channel **
 {
     bool only_pause = false;
 
+    if (listener->plain && accept_plain(listener, out, error) == 0)
+        return 0;
     for (;;) {
         struct sockaddr_storage address;
         socklen_t address_bytes = sizeof(address);
@@ -313,5 +359,6 @@ void channel_listener_close(struct channel_listener *listener)
         close(listener->fd);
     if (listener->down_fd >= 0)
         close(listener->down_fd);
+    free(listener->plain);
     free(listener);
 }

@@ -102,6 +102,10 @@ void dest_give_up_link(struct engine *engine, const char *before, const char *re
 {
     struct engine_action *fault;
 
+    if (engine->dest.one_way) { /* nobody to tell */
+        engine_quiesce(engine, before, reason);
+        return;
+    }
     engine_note_reason(engine, before, reason);
     fault = engine_send(engine, engine->link, ENGINE_MESSAGE_FAULT);
     for (unsigned i = 0; i < sizeof(fault->reason); i++)
@@ -129,4 +133,6 @@ void dest_abandon_session(struct engine *engine, enum baton_status status, const
     engine_emit(engine, ENGINE_ACTION_RELEASE);
     engine_note_reason(engine, "", reason);
     engine_set_status(engine, status, reason);
+    if (dest->one_way)
+        dest_one_way_failed(engine);
 }

@@ -98,7 +98,7 @@ static bool may_supersede(const struct engine *engine, const struct engine_hello
 {
     const struct engine_dest *dest = &engine->dest;
 
-    if (dest->started || engine->status == BATON_STATUS_COMPLETED)
+    if (dest->started || dest->one_way || engine->status == BATON_STATUS_COMPLETED)
         return false;
     if (!engine_id_equal(dest->source_nonce, hello->nonce))
         return false;

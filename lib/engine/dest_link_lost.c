@@ -16,6 +16,10 @@
 
 void dest_any_on_link_lost(struct engine *engine, const struct engine_event *event)
 {
+    if (engine->dest.one_way) {
+        engine_quiesce(engine, "the VM cannot be loaded", event->reason);
+        return;
+    }
     /* The link still carries, it is its bytes that make no sense: before READY the source is told
      * why, and the session ends. */
     if (event->ok && !engine->dest.ready && engine->status != BATON_STATUS_COMPLETED)

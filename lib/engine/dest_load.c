@@ -88,6 +88,10 @@ void dest_device_on_loaded(struct engine *engine, const struct engine_event *eve
         return;
     }
     engine->dest.start_on_run = event->vm_was_running;
+    if (engine->dest.one_way) {
+        dest_one_way_complete(engine);
+        return;
+    }
     engine->dest.ready = true;
     if (!engine->dest.precopy) {
         engine_emit(engine, ENGINE_ACTION_LOAD_POSTCOPY)->value = engine->epoch;

@@ -213,7 +213,7 @@ void source_any_on_unexpected(struct engine *engine, const struct engine_event *
 
 void dest_any_on_unexpected(struct engine *engine, const struct engine_event *event)
 {
-    unexpected(engine, event, "the source");
+    unexpected(engine, event, engine->dest.one_way ? "the stream" : "the source");
 }
 
 /* ---- Filters ---- */
@@ -285,7 +285,10 @@ static bool filter_order(struct engine *engine, const struct engine_event *event
             engine_refuse(engine, EINVAL,
                           "this is not the destination of a migration; migrate-recover belongs "
                           "there, and migrate with resume here");
-        return source;
+        else if (event->one_way)
+            engine_refuse(engine, EINVAL,
+                          "a source cannot come back without a way back: listen at tcp: or unix:");
+        return source || event->one_way;
     default:
         return false;
     }
@@ -300,11 +303,17 @@ static bool filter_link(struct engine *engine, const struct engine_event *event)
         return false;
     if (current && event->type == ENGINE_EVENT_LINK_RESTS)
         return false;
+    if (current && engine->role == BATON_ROLE_DEST && engine->dest.one_way && !engine->link_dying &&
+        !dest_one_way_takes(event)) {
+        dest_any_on_unexpected(engine, event);
+        return true;
+    }
     if (current)
         return engine->link_dying;
     if (engine->role != BATON_ROLE_DEST)
         return true;
-    if (event->type == ENGINE_EVENT_PING_HELLO || event->type == ENGINE_EVENT_HELLO_SOURCE)
+    if (event->type == ENGINE_EVENT_PING_HELLO || event->type == ENGINE_EVENT_HELLO_SOURCE ||
+        event->type == ENGINE_EVENT_ONE_WAY)
         return false;
     if (event->link == engine->dest.pending_link)
         engine->dest.pending_link = 0;

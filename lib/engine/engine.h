@@ -55,6 +55,8 @@
     E(LINK_LOST, "reading or writing failed, or the peer's bytes made no sense")                   \
     E(LINK_RESTS, "all threads of `link` rest; `run_written` tells of the last writer")            \
     E(TIMEOUT, "engine_deadline() has passed")                                                     \
+    E(CLOSED, "source, one-way: all of the stream was taken, and its end")                         \
+    E(ONE_WAY, "destination: `link` is a stream without a way back that the operator named")       \
     /* messages from the destination */                                                            \
     E(HELLO_DEST, "the destination says who it is")                                                \
     E(PONG, "answer to PING `value`")                                                              \
@@ -155,6 +157,7 @@ struct engine_event {
         has_header; /* HELLO_SOURCE: the link began with a stream header, as a new migration does */
     bool vm_was_running; /* LOADED: the run state that the source sent: start the CPUs on RUN */
     bool precopy;        /* PACKAGE: the device state of a precopy stream, which ends with it */
+    bool one_way;        /* MIGRATE, RESUME: nothing comes back from that address */
     unsigned block;      /* BITMAP, BITMAP_REQUEST, DISCARD */
     uint64_t value;      /* PONG, PING, BARRIER, BARRIER_ACK, SHUT, COMPLETE */
     uint64_t first_page, page_count; /* DISCARD */
@@ -190,6 +193,7 @@ struct engine_event {
     A(END_PASS, "end the pass in progress early; PASS_DONE follows")                               \
     A(SEND_DISCARDS, "sync the dirty log, send DISCARD for all that is dirty")                     \
     A(SEND_PACKAGE, "save the devices, send the package; after it a STREAM_END in `precopy`")      \
+    A(END_STREAM, "one-way: end the stream in order; CLOSED follows")                              \
     A(BULK, "send dirty pages, requested ones first; ALL_SENT when none is left")                  \
     A(PREPARE_DEVICES, "call resume_prepare of all devices; PREPARED follows")                     \
     /* destination */                                                                              \
@@ -215,6 +219,7 @@ const char *engine_action_name(enum engine_action_type type);
  * the bytes. */
 #define ENGINE_MESSAGES(M)                                                                         \
     M(OPENING, "header, configuration, OPEN_RETURN_PATH")                                          \
+    M(OPENING_ONE_WAY, "header, configuration")                                                    \
     M(PING_HELLO, "PING that asks a Baton for its hello")                                          \
     M(PING, "PING `value`")                                                                        \
     M(HELLO_SOURCE, "`hello`")                                                                     \
@@ -285,6 +290,7 @@ struct engine_source {
     uint8_t session[ENGINE_ID_BYTES];
     uint8_t dest_nonce[ENGINE_ID_BYTES];
     enum engine_run run;
+    bool one_way;         /* a file, a pipe or a command: nothing comes back */
     bool proved;          /* the current link's hello was acknowledged */
     bool saw_hello;       /* the current link's peer has said hello */
     bool postcopy_wanted; /* START_POSTCOPY was ordered */
@@ -316,6 +322,7 @@ struct engine_dest {
     bool listening;   /* a listener is open, a new migration would be taken */
     bool cancelled;   /* CANCEL was ordered; carried out when the link rests */
     bool said_bye;    /* the source knows that the migration is complete */
+    bool one_way;     /* a file, a pipe or a command: nobody can be answered */
     uint64_t pending_link; /* proved and newer: takes over when the old one rests; 0: none */
     struct engine_hello pending;
 };

@@ -81,7 +81,21 @@ void source_send_run(struct engine *engine);
 void source_take_back(struct engine *engine);
 void source_complete(struct engine *engine, const char *reason);
 
+/* The CPUs rest, and it is known whether they ran: the status becomes `device`. */
+void source_stop_for_switchover(struct engine *engine);
+/* The four situations of source_oneway.c. */
+engine_handler source_device_on_closed;
+bool source_one_way_accept(struct engine *engine, const struct engine_event *event);
+void source_one_way_begin(struct engine *engine);
+void source_one_way_switch(struct engine *engine);
+void source_one_way_end(struct engine *engine);
+
 /* ---- dest_*.c ---- */
+engine_handler dest_any_on_one_way;
+/* Whether a stream without a way back may bring this. */
+bool dest_one_way_takes(const struct engine_event *event);
+void dest_one_way_complete(struct engine *engine);
+void dest_one_way_failed(struct engine *engine);
 engine_handler dest_none_on_incoming, dest_setup_on_cancel, dest_loading_on_cancel,
     dest_paused_on_cancel, dest_completed_on_cancel;
 engine_handler dest_any_on_ping_hello, dest_any_on_hello_source, dest_any_on_ping;

@@ -35,6 +35,9 @@ static const char *source_may_not_run(const struct engine *engine)
         return "the VM is being handed over; it comes back by itself if that fails, or give "
                "migrate_cancel";
     case BATON_STATUS_COMPLETED:
+        if (engine->source.one_way)
+            return "the VM was written away and may be started from there; to run it here as well "
+                   "would make two of it. migrate-incoming reads it back, also into this process";
         return "the VM runs at the destination now; to run it here as well would destroy it";
     default:
         return "the VM was handed to the destination and may run there; two runners would destroy "
@@ -146,7 +149,11 @@ void source_any_refuse_migrate(struct engine *engine, const struct engine_event 
 {
     (void)event;
     if (engine->status == BATON_STATUS_COMPLETED)
-        refuse_in_state(engine, "migrate", "the VM is not here any more");
+        refuse_in_state(engine, "migrate",
+                        engine->source.one_way
+                            ? "the VM was written away and may be started from there; "
+                              "migrate-incoming reads it back"
+                            : "the VM is not here any more");
     else if (engine->status == BATON_STATUS_POSTCOPY_PAUSED)
         refuse_in_state(engine, "a new migrate", "the last one waits to be resumed (resume: true)");
     else
@@ -188,7 +195,10 @@ void source_any_refuse_cancel(struct engine *engine, const struct engine_event *
 {
     (void)event;
     refuse_in_state(engine, "migrate_cancel",
-                    "the VM is the destination's already; it cannot be taken back");
+                    engine->source.one_way
+                        ? "the VM is written away already, and is being put safely; if a command "
+                          "that takes it hangs, ending the command ends the migration"
+                        : "the VM is the destination's already; it cannot be taken back");
 }
 
 void dest_any_refuse_cancel(struct engine *engine, const struct engine_event *event)

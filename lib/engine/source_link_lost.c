@@ -20,7 +20,10 @@
 
 void source_any_on_link_lost(struct engine *engine, const struct engine_event *event)
 {
-    engine_quiesce(engine, "the link to the destination broke", event->reason);
+    engine_quiesce(engine,
+                   engine->source.one_way ? "the VM was not written away"
+                                          : "the link to the destination broke",
+                   event->reason);
 }
 
 void source_any_on_fault(struct engine *engine, const struct engine_event *event)

@@ -28,7 +28,10 @@ void source_active_on_pass_done(struct engine *engine, const struct engine_event
     if (engine->source.postcopy_wanted) {
         source_begin_switchover(engine, true);
     } else if (has_converged(engine, event)) {
-        source_begin_switchover(engine, false);
+        if (engine->source.one_way)
+            source_one_way_switch(engine);
+        else
+            source_begin_switchover(engine, false);
     } else {
         engine->source.pass++;
         engine_emit(engine, ENGINE_ACTION_PASS)->value = engine->epoch;

@@ -27,7 +27,12 @@
 
 void source_paused_on_resume(struct engine *engine, const struct engine_event *event)
 {
-    (void)event;
+    if (event->one_way) {
+        engine_refuse(
+            engine, EINVAL,
+            "a paused migration cannot go on without a way back: resume to tcp: or unix:");
+        return;
+    }
     engine_clear_reason(engine);
     engine->source.ordered_ns = engine->now_ns;
     engine->source.give_up_dial = false;

@@ -19,10 +19,13 @@
 
 void source_idle_on_migrate(struct engine *engine, const struct engine_event *event)
 {
+    if (!source_one_way_accept(engine, event))
+        return;
     engine->role = BATON_ROLE_SOURCE;
     memset(&engine->source, 0, sizeof(engine->source));
     memset(&engine->times, 0, sizeof(engine->times));
     memcpy(engine->source.session, event->random, ENGINE_ID_BYTES);
+    engine->source.one_way = event->one_way;
     engine->epoch = 0;
     engine->times.began_ns = engine->now_ns;
     engine_clear_reason(engine);
@@ -36,6 +39,10 @@ void source_setup_on_dialed(struct engine *engine, const struct engine_event *ev
     engine->dialing = false;
     engine->link = event->link;
     engine->link_dying = false;
+    if (engine->source.one_way) {
+        source_one_way_begin(engine);
+        return;
+    }
     engine->deadline_ns = engine->now_ns + ENGINE_ANSWER_NS;
     engine_emit(engine, ENGINE_ACTION_START_LINK);
     engine_send(engine, engine->link, ENGINE_MESSAGE_OPENING);
@@ -114,8 +121,9 @@ void source_setup_on_hello_ack(struct engine *engine, const struct engine_event 
     engine_send(engine, engine->link, ENGINE_MESSAGE_RAM_START);
     engine_emit(engine, ENGINE_ACTION_TRACK_DIRTY);
     pageset_lease(engine->pages, engine->epoch);
-    if (engine->capability[BATON_CAPABILITY_X_POSTCOPY_FAST] &&
-        engine->capability[BATON_CAPABILITY_POSTCOPY_RAM]) {
+    /* Ordered before the first page: nothing is sent that would be fetched anyway. */
+    if (engine->source.postcopy_wanted || (engine->capability[BATON_CAPABILITY_X_POSTCOPY_FAST] &&
+                                           engine->capability[BATON_CAPABILITY_POSTCOPY_RAM])) {
         source_begin_switchover(engine, true);
     } else {
         engine->source.pass = 1;

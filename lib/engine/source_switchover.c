@@ -39,12 +39,8 @@ static void send_package(struct engine *engine)
     engine_emit(engine, ENGINE_ACTION_SEND_PACKAGE)->precopy = !engine->source.postcopy;
 }
 
-void source_active_on_barrier_ack(struct engine *engine, const struct engine_event *event)
+void source_stop_for_switchover(struct engine *engine)
 {
-    if (!engine->source.switching || event->value != engine->source.barrier) {
-        source_any_on_unexpected(engine, event);
-        return;
-    }
     engine->source.vm_was_running = engine->vm_running || engine->halted;
     engine->vm_running = false;
     engine->halted = false;
@@ -53,6 +49,15 @@ void source_active_on_barrier_ack(struct engine *engine, const struct engine_eve
     engine_emit(engine, ENGINE_ACTION_STOP_CPUS);
     engine->times.stopped_ns = engine->now_ns;
     engine_set_status(engine, BATON_STATUS_DEVICE, "the CPUs rest for the switchover");
+}
+
+void source_active_on_barrier_ack(struct engine *engine, const struct engine_event *event)
+{
+    if (!engine->source.switching || event->value != engine->source.barrier) {
+        source_any_on_unexpected(engine, event);
+        return;
+    }
+    source_stop_for_switchover(engine);
     if (engine->source.postcopy) {
         engine_emit(engine, ENGINE_ACTION_SEND_DISCARDS)->value = engine->epoch;
         send_package(engine);
@@ -67,6 +72,10 @@ void source_active_on_barrier_ack(struct engine *engine, const struct engine_eve
 void source_device_on_pass_done(struct engine *engine, const struct engine_event *event)
 {
     (void)event;
+    if (engine->source.one_way) {
+        source_one_way_end(engine);
+        return;
+    }
     engine_send(engine, engine->link, ENGINE_MESSAGE_RAM_END);
     send_package(engine);
 }

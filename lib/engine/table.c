@@ -37,6 +37,7 @@
     E(LINK_LOST)                                                                                   \
     E(LINK_RESTS)                                                                                  \
     E(TIMEOUT)                                                                                     \
+    E(CLOSED)                                                                                      \
     E(HELLO_DEST)                                                                                  \
     E(PONG)                                                                                        \
     E(HELLO_ACK)                                                                                   \
@@ -63,6 +64,7 @@
     E(LINK_LOST)                                                                                   \
     E(LINK_RESTS)                                                                                  \
     E(TIMEOUT)                                                                                     \
+    E(ONE_WAY)                                                                                     \
     E(PING_HELLO)                                                                                  \
     E(HELLO_SOURCE)                                                                                \
     E(PING)                                                                                        \

@@ -27,19 +27,23 @@ static int check_block(const struct baton_ram_block *block, unsigned index,
         return baton_error_set(error, EINVAL,
                                "RAM block %u has a name of %zu bytes; give it 1 to %d", index,
                                name_bytes, BATON_BLOCK_NAME_BYTES - 1);
-    if (block->page_bytes != RAM_PAGE_BYTES)
+    if (block->page_bytes < RAM_PAGE_BYTES || block->page_bytes > RAM_MAX_PAGE_BYTES ||
+        block->page_bytes & (block->page_bytes - 1))
         return baton_error_set(error, EINVAL,
-                               "RAM block '%s' has pages of %llu bytes; only %u are supported",
-                               block->name, (unsigned long long)block->page_bytes, RAM_PAGE_BYTES);
-    if (block->length_bytes == 0 || block->length_bytes % RAM_PAGE_BYTES)
-        return baton_error_set(
-            error, EINVAL, "RAM block '%s' has %llu bytes; give it whole pages of %u bytes",
-            block->name, (unsigned long long)block->length_bytes, RAM_PAGE_BYTES);
-    if (!block->host || (uintptr_t)block->host % RAM_PAGE_BYTES ||
+                               "RAM block '%s' has pages of %llu bytes; a power of two from %u to "
+                               "%u is possible",
+                               block->name, (unsigned long long)block->page_bytes, RAM_PAGE_BYTES,
+                               RAM_MAX_PAGE_BYTES);
+    if (block->length_bytes == 0 || block->length_bytes % block->page_bytes)
+        return baton_error_set(error, EINVAL,
+                               "RAM block '%s' has %llu bytes; give it whole pages of %llu bytes",
+                               block->name, (unsigned long long)block->length_bytes,
+                               (unsigned long long)block->page_bytes);
+    if (!block->host || (uintptr_t)block->host % block->page_bytes ||
         (uintptr_t)block->host + block->length_bytes < (uintptr_t)block->host)
-        return baton_error_set(error, EINVAL,
-                               "RAM block '%s' is at %p, where no pages of %u bytes can lie",
-                               block->name, (void *)block->host, RAM_PAGE_BYTES);
+        return baton_error_set(
+            error, EINVAL, "RAM block '%s' is at %p, where no pages of %llu bytes can lie",
+            block->name, (void *)block->host, (unsigned long long)block->page_bytes);
     return 0;
 }
 
@@ -72,6 +76,7 @@ int ram_table_init(struct ram_table *table, const struct baton_ram_block *blocks
         block->host = blocks[i].host;
         block->length_bytes = blocks[i].length_bytes;
         block->page_bytes = blocks[i].page_bytes;
+        block->shared = blocks[i].shared;
         for (unsigned j = 0; j < i; j++)
             if (check_pair(&table->blocks[j], block, error))
                 return -EINVAL;
@@ -138,7 +143,10 @@ int ram_discard(const struct ram_table *table, unsigned block, uint64_t offset,
                                (unsigned long long)length_bytes, (unsigned long long)offset, block);
     if (length_bytes == 0)
         return 0;
-    if (madvise(table->blocks[block].host + offset, length_bytes, MADV_DONTNEED) < 0)
+    /* The pages of a shared mapping are the file's: to let go of our view of them would leave them
+     * there. */
+    if (madvise(table->blocks[block].host + offset, length_bytes,
+                table->blocks[block].shared ? MADV_REMOVE : MADV_DONTNEED) < 0)
         return baton_error_set(
             error, errno,
             "pages of RAM block '%s' cannot be discarded: %s; memory that is locked (mlock, "

@@ -13,13 +13,15 @@
 
 #include "baton/baton.h"
 
-#define RAM_PAGE_BYTES 4096u
+#define RAM_PAGE_BYTES 4096u        /* the unit of the dirty log and of the wire */
+#define RAM_MAX_PAGE_BYTES 2097152u /* of the memory behind a block: huge pages */
 
 struct ram_block {
     char name[BATON_BLOCK_NAME_BYTES];
     uint8_t *host;
     uint64_t length_bytes;
     uint64_t page_bytes;
+    bool shared;
 };
 
 struct ram_table {

@@ -127,7 +127,9 @@ static struct uffdio_range range_of(const uint8_t *host, uint64_t length_bytes)
 int uffd_register(struct uffd *uffd, uint8_t *host, uint64_t length_bytes,
                   struct baton_error *error)
 {
-    const uint64_t needed = 1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE | 1ull << _UFFDIO_WAKE;
+    /* Huge pages cannot be filled with zeros in one go; they come with their bytes
+     * (runtime/dest_reader.c). */
+    const uint64_t needed = 1ull << _UFFDIO_COPY | 1ull << _UFFDIO_WAKE;
     struct uffdio_register request = {.range = range_of(host, length_bytes),
                                       .mode = UFFDIO_REGISTER_MODE_MISSING};
 

@@ -113,8 +113,9 @@ static void apply_discard(struct baton *baton, const struct engine_action *actio
 
     if (!atomic_load(&baton->guarded))
         return; /* registering failed, which was reported; nothing may be forgotten unguarded */
-    if (ram_discard(&baton->ram, action->block, action->first_page * RAM_PAGE_BYTES,
-                    action->page_count * RAM_PAGE_BYTES, &error) < 0) {
+    if (ram_discard(&baton->ram, action->block,
+                    action->first_page * page_bytes(baton, action->block),
+                    action->page_count * page_bytes(baton, action->block), &error) < 0) {
         result.reason = error.text;
         loop_result(baton, &result);
     }
@@ -246,6 +247,9 @@ static void apply_to_link(struct baton *baton, const struct engine_action *actio
         break;
     case ENGINE_ACTION_SEND_PACKAGE:
         apply_package(baton, link, action->precopy);
+        break;
+    case ENGINE_ACTION_END_STREAM:
+        link_order(link, ORDER_END_STREAM, NULL, 0, 0, 0, NULL);
         break;
     case ENGINE_ACTION_BULK:
         link_order(link, ORDER_BULK, NULL, 0, 0, action->value, &baton->stats.postcopy_bytes);

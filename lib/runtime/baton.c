@@ -68,13 +68,10 @@ static int make_memory(struct baton *baton, const struct baton_config *config,
     for (unsigned b = 0; b < baton->ram.count; b++) {
         const struct ram_block *block = &baton->ram.blocks[b];
 
-        if (block->page_bytes != RAM_PAGE_BYTES)
-            return baton_error_set(
-                error, ENOTSUP, "block %s has pages of %llu bytes; this build moves pages of 4096",
-                block->name, (unsigned long long)block->page_bytes);
-        pages[b] = block->length_bytes / RAM_PAGE_BYTES;
-        baton->wire_blocks.block[b] = (struct wire_block){
-            .name = block->name, .used_bytes = block->length_bytes, .page_bytes = RAM_PAGE_BYTES};
+        pages[b] = block->length_bytes / block->page_bytes;
+        baton->wire_blocks.block[b] = (struct wire_block){.name = block->name,
+                                                          .used_bytes = block->length_bytes,
+                                                          .page_bytes = block->page_bytes};
     }
     baton->wire_blocks.count = baton->ram.count;
     baton->pages_memory = malloc(pageset_memory_words(pages, baton->ram.count) * sizeof(uint64_t));
@@ -187,7 +184,7 @@ void baton_ram_ensure(struct baton *baton, unsigned waiter, unsigned block, uint
     if (baton_ram_is_present(baton, block, offset, 1))
         return;
     waiters_begin(&baton->waiters, waiter, block, offset, runtime_now_ns());
-    fault_wait(baton, block, offset / RAM_PAGE_BYTES);
+    fault_wait(baton, block, offset / page_bytes(baton, block));
     waited_ns = waiters_end(&baton->waiters, waiter, runtime_now_ns());
     latency_add(&baton->fault_latency, waited_ns);
 }
@@ -199,8 +196,8 @@ bool baton_ram_is_present(struct baton *baton, unsigned block, uint64_t offset,
         return true;
     if (!ram_range_ok(&baton->ram, block, offset, length_bytes))
         return true; /* not RAM of ours: nothing to wait for */
-    for (uint64_t page = offset / RAM_PAGE_BYTES;
-         length_bytes && page <= (offset + length_bytes - 1) / RAM_PAGE_BYTES; page++)
+    for (uint64_t page = offset / page_bytes(baton, block);
+         length_bytes && page <= (offset + length_bytes - 1) / page_bytes(baton, block); page++)
         if (!pageset_is_received(&baton->pages, block, page))
             return false;
     return true;
@@ -218,7 +215,10 @@ static int order(struct baton *baton, enum engine_event_type type, const char *u
                  struct baton_error *error)
 {
     struct engine_event event = {.type = type};
+    int result = uri ? channel_uri_is_one_way(uri, &event.one_way, error) : 0;
 
+    if (result < 0)
+        return result;
     if (type == ENGINE_EVENT_MIGRATE &&
         getrandom(event.random, sizeof(event.random), 0) != (ssize_t)sizeof(event.random))
         return baton_error_set(error, errno, "no random bytes from the kernel: %s",
@@ -248,7 +248,7 @@ static int listen_if_agreed(struct baton *baton, enum engine_event_type type, co
 
     if (result < 0)
         return result;
-    result = order(baton, type, NULL, error);
+    result = order(baton, type, uri, error);
     if (result < 0) {
         channel_listener_close(listener);
         return result;

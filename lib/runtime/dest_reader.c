@@ -25,6 +25,16 @@ struct loader {
     struct link_input input;
     struct wire_decoder decoder;
     bool has_header;
+    bool one_way; /* nobody can be answered; the operator named what is read */
+    /* A page larger than a record is put together here, then loaded whole. */
+    struct {
+        uint8_t *bytes; /* as large as the largest page; NULL: all are of one record */
+        bool begun;
+        unsigned block;
+        uint64_t page;
+        uint64_t have[RAM_MAX_PAGE_BYTES / RAM_PAGE_BYTES / 64]; /* records that have come */
+        uint64_t count;
+    } assembly;
     bool fits; /* header and configuration are those of this machine */
     char misfit[ENGINE_REASON_BYTES];
 };
@@ -62,34 +72,26 @@ static bool bad_page(struct loader *loader, const char *what, unsigned block, ui
 
 /* ---- Pages ---- */
 
-static bool load_precopy(struct loader *loader, unsigned block, uint64_t page, const uint8_t *bytes)
+/* The page is ours to load, or was. */
+static bool begin_page(struct loader *loader, unsigned block, uint64_t page)
 {
     struct baton *baton = loader->baton;
-    uint64_t offset = page * RAM_PAGE_BYTES;
 
-    /* On registered memory a write would wait for a page that nobody sends. */
-    if (atomic_load(&baton->guarded))
-        return bad_page(loader, "refused", block, page,
-                        "a page after the discards, before postcopy");
-    if (pageset_receive(&baton->pages, loader->link->load_epoch, block, page) != PAGESET_WON)
-        return bad_page(loader, "cannot load", block, page,
-                        "the link is no longer the current one");
-    if (bytes)
-        baton_guest_write(baton->ram.blocks[block].host + offset, bytes, RAM_PAGE_BYTES);
-    else
-        ram_touch_zero(&baton->ram, block, offset, RAM_PAGE_BYTES);
-    return true;
-}
-
-static bool load_postcopy(struct loader *loader, unsigned block, uint64_t page,
-                          const uint8_t *bytes)
-{
-    struct baton *baton = loader->baton;
-    int result;
-
+    switch (loader->link->load) {
+    case LOAD_NOTHING:
+        return bad_page(loader, "refused", block, page, "no page was expected yet");
+    case LOAD_PRECOPY:
+        /* On registered memory a write would wait for a page that nobody sends. */
+        if (atomic_load(&baton->guarded))
+            return bad_page(loader, "refused", block, page,
+                            "a page after the discards, before postcopy");
+        return true;
+    case LOAD_POSTCOPY:
+        break;
+    }
     switch (pageset_place_begin(&baton->pages, loader->link->load_epoch, block, page)) {
     case PAGESET_WON:
-        break;
+        return true;
     case PAGESET_STALE:
         return bad_page(loader, "cannot place", block, page,
                         "the link is no longer the current one");
@@ -97,6 +99,32 @@ static bool load_postcopy(struct loader *loader, unsigned block, uint64_t page,
         return bad_page(loader, "refused", block, page,
                         "it was received already, and the guest may have written to it since");
     }
+}
+
+/* `bytes` NULL: zeros. */
+static bool load_precopy(struct loader *loader, unsigned block, uint64_t page, const uint8_t *bytes)
+{
+    struct baton *baton = loader->baton;
+
+    if (pageset_receive(&baton->pages, loader->link->load_epoch, block, page) != PAGESET_WON)
+        return bad_page(loader, "cannot load", block, page,
+                        "the link is no longer the current one");
+    if (bytes)
+        baton_guest_write(page_host(baton, block, page), bytes, page_bytes(baton, block));
+    else
+        ram_touch_zero(&baton->ram, block, page * page_bytes(baton, block),
+                       page_bytes(baton, block));
+    return true;
+}
+
+/* After begin_page(): makes the page present, and then received. */
+static bool finish_page(struct loader *loader, unsigned block, uint64_t page, const uint8_t *bytes)
+{
+    struct baton *baton = loader->baton;
+    int result;
+
+    if (loader->link->load == LOAD_PRECOPY)
+        return load_precopy(loader, block, page, bytes);
     result = fault_place(baton, block, page, bytes);
     if (result < 0) {
         pageset_place_abort(&baton->pages, block, page);
@@ -107,12 +135,60 @@ static bool load_postcopy(struct loader *loader, unsigned block, uint64_t page,
     return true;
 }
 
+/* The link ends in the middle of a page: it has not come. */
+static void abort_page(struct loader *loader)
+{
+    if (loader->assembly.begun && loader->link->load == LOAD_POSTCOPY)
+        pageset_place_abort(&loader->baton->pages, loader->assembly.block, loader->assembly.page);
+    free(loader->assembly.bytes);
+}
+
+static bool begin_assembly(struct loader *loader, unsigned block, uint64_t page)
+{
+    if (!begin_page(loader, block, page))
+        return false;
+    if (!loader->assembly.bytes)
+        loader->assembly.bytes = malloc(RAM_MAX_PAGE_BYTES);
+    loader->assembly.begun = true;
+    loader->assembly.block = block;
+    loader->assembly.page = page;
+    loader->assembly.count = 0;
+    memset(loader->assembly.have, 0, sizeof(loader->assembly.have));
+    return loader->assembly.bytes ||
+           bad_page(loader, "cannot load", block, page, "no memory for it");
+}
+
+/* One record of a larger page: they come together, in any order, each once. */
+static bool assemble(struct loader *loader, unsigned block, uint64_t offset, const uint8_t *bytes)
+{
+    uint64_t page = offset / page_bytes(loader->baton, block);
+    uint64_t record = offset % page_bytes(loader->baton, block) / RAM_PAGE_BYTES;
+    uint64_t bit = UINT64_C(1) << record % 64;
+    uint8_t *at;
+
+    if (!loader->assembly.begun && !begin_assembly(loader, block, page))
+        return false;
+    if (block != loader->assembly.block || page != loader->assembly.page)
+        return bad_page(loader, "refused", block, page, "the page before it is not whole yet");
+    if (loader->assembly.have[record / 64] & bit)
+        return bad_page(loader, "refused", block, page, "a part of it came twice");
+    loader->assembly.have[record / 64] |= bit;
+    at = loader->assembly.bytes + record * RAM_PAGE_BYTES;
+    if (bytes)
+        memcpy(at, bytes, RAM_PAGE_BYTES);
+    else
+        memset(at, 0, RAM_PAGE_BYTES);
+    if (++loader->assembly.count < page_records(loader->baton, block))
+        return true;
+    loader->assembly.begun = false;
+    return finish_page(loader, block, page, loader->assembly.bytes);
+}
+
 static bool load_page(struct loader *loader, const struct wire_ram_record *record)
 {
     const uint8_t *bytes = NULL;
-    uint64_t page = record->offset / RAM_PAGE_BYTES;
     _Atomic uint64_t *count = &loader->baton->stats.zero_pages;
-    bool ok = false;
+    bool ok;
 
     if (record->kind == WIRE_RAM_PAGE) {
         if (!input_need(&loader->input, RAM_PAGE_BYTES))
@@ -120,15 +196,13 @@ static bool load_page(struct loader *loader, const struct wire_ram_record *recor
         bytes = input_at(&loader->input);
         count = &loader->baton->stats.normal_pages;
     }
-    switch (loader->link->load) {
-    case LOAD_NOTHING:
-        return bad_page(loader, "refused", record->block, page, "no page was expected yet");
-    case LOAD_PRECOPY:
-        ok = load_precopy(loader, record->block, page, bytes);
-        break;
-    case LOAD_POSTCOPY:
-        ok = load_postcopy(loader, record->block, page, bytes);
-        break;
+    if (page_records(loader->baton, record->block) > 1) {
+        ok = assemble(loader, record->block, record->offset, bytes);
+    } else {
+        uint64_t page = record->offset / RAM_PAGE_BYTES;
+
+        ok = begin_page(loader, record->block, page) &&
+             finish_page(loader, record->block, page, bytes);
     }
     if (bytes)
         input_used(&loader->input, RAM_PAGE_BYTES);
@@ -206,13 +280,6 @@ static bool take_hello(struct loader *loader, const struct wire_hello_source *he
     memcpy(event.hello.expected_nonce, hello->dest_nonce, ENGINE_ID_BYTES);
     memcpy(event.hello.voids_session, hello->voided, ENGINE_ID_BYTES);
     post(loader, &event);
-    /* A recovery goes on with the sections of the first link, which the loop has noted here if this
-     * link was adopted. */
-    if (!loader->has_header) {
-        loader->decoder.ram.started = loader->link->ram_learnt.started;
-        loader->decoder.ram.listed = loader->link->ram_learnt.listed;
-        loader->decoder.ram.section_id = loader->link->ram_learnt.section_id;
-    }
     return true;
 }
 
@@ -238,11 +305,17 @@ static bool take_advise(struct loader *loader)
 static bool take_discard(struct loader *loader, const struct wire_discard *discard)
 {
     for (unsigned i = 0; i < discard->range_count; i++) {
+        uint64_t whole = page_bytes(loader->baton, discard->index);
+
+        if ((discard->range[i].start | discard->range[i].length) % whole)
+            return bad(loader, "a discard of a part of a page");
+    }
+    for (unsigned i = 0; i < discard->range_count; i++) {
         struct engine_event event = {
             .type = ENGINE_EVENT_DISCARD,
             .block = discard->index,
-            .first_page = discard->range[i].start / RAM_PAGE_BYTES,
-            .page_count = discard->range[i].length / RAM_PAGE_BYTES,
+            .first_page = discard->range[i].start / page_bytes(loader->baton, discard->index),
+            .page_count = discard->range[i].length / page_bytes(loader->baton, discard->index),
         };
 
         post(loader, &event);
@@ -279,15 +352,19 @@ static bool collect_section(struct loader *loader, const uint8_t *bytes, size_t 
     return true;
 }
 
-static void post_end(struct loader *loader)
+static bool post_end(struct loader *loader)
 {
     struct engine_event event = {.type = ENGINE_EVENT_STREAM_END};
 
+    /* Without a way back the end of the stream says RUN, so it must be the true one. */
+    if (loader->one_way && !input_ended(&loader->input))
+        return false;
     if (loader->link->load == LOAD_PRECOPY) {
         event.type = ENGINE_EVENT_PACKAGE;
         event.precopy = true;
     }
     post(loader, &event);
+    return true;
 }
 
 static bool take_ping(struct loader *loader, uint32_t value)
@@ -298,6 +375,22 @@ static bool take_ping(struct loader *loader, uint32_t value)
         event.type = ENGINE_EVENT_PING_HELLO;
     post(loader, &event);
     return true;
+}
+
+/*
+ * Pages follow on this link, if the engine agreed: with the sections of the session's first link,
+ * which the loop noted here when it adopted this one. (Not at the hello: then an older link may
+ * still be coming to rest.)
+ */
+static void learn_sections(struct loader *loader)
+{
+    const struct wire_ram_state *learnt = &loader->link->ram_learnt;
+
+    if (loader->link->load != LOAD_POSTCOPY || loader->has_header)
+        return;
+    loader->decoder.ram.started = learnt->started;
+    loader->decoder.ram.listed = learnt->listed;
+    loader->decoder.ram.section_id = learnt->section_id;
 }
 
 /* Elements that are an event and little else. */
@@ -331,6 +424,8 @@ static bool take_simple(struct loader *loader, const struct wire_message *messag
         return bad(loader, "the source sent an element that this build does not use");
     }
     post(loader, &event);
+    if (message->type == WIRE_RESUME)
+        learn_sections(loader);
     return true;
 }
 
@@ -343,7 +438,7 @@ static bool handle(struct loader *loader, const struct wire_message *message, co
         return true;
     case WIRE_CONFIGURATION:
         check_machine(loader, &message->u.configuration);
-        return true;
+        return loader->fits || !loader->one_way || bad(loader, loader->misfit);
     case WIRE_OPEN_RETURN_PATH:
     case WIRE_SWITCHOVER_START:
     case WIRE_RAM_START: /* what counts is its block list, a record */
@@ -363,8 +458,7 @@ static bool handle(struct loader *loader, const struct wire_message *message, co
     case WIRE_SECTION_FULL:
         return collect_section(loader, bytes, length_bytes);
     case WIRE_EOF:
-        post_end(loader);
-        return true;
+        return post_end(loader);
     default:
         return take_simple(loader, message);
     }
@@ -398,14 +492,20 @@ static bool next_element(struct loader *loader)
 void *dest_reader_main(void *opaque)
 {
     struct loader loader = {.link = opaque};
+    struct engine_event one_way = {.type = ENGINE_EVENT_ONE_WAY};
     bool ok = true;
 
     loader.baton = loader.link->baton;
+    loader.one_way = channel_is_one_way(loader.link->channel);
     input_init(&loader.input, loader.link);
-    wire_decoder_init(&loader.decoder, WIRE_STREAM_EITHER, &loader.baton->wire_blocks,
+    wire_decoder_init(&loader.decoder, loader.one_way ? WIRE_STREAM_NEW : WIRE_STREAM_EITHER,
+                      &loader.baton->wire_blocks,
                       atomic_load(&loader.baton->capabilities[BATON_CAPABILITY_POSTCOPY_RAM]));
+    if (loader.one_way)
+        post(&loader, &one_way);
     while (ok)
         ok = loader.decoder.ram.in_body ? next_record(&loader) : next_element(&loader);
+    abort_page(&loader);
     input_fini(&loader.input);
     link_thread_rests(loader.link);
     return NULL;

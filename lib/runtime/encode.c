@@ -63,7 +63,7 @@ static void add_simple(struct package *out, enum wire_type type, uint32_t value)
     add(out, &message);
 }
 
-static void add_opening(struct baton *baton, struct package *out)
+static void add_opening(struct baton *baton, bool one_way, struct package *out)
 {
     struct wire_message message = {.type = WIRE_HEADER};
 
@@ -71,7 +71,8 @@ static void add_opening(struct baton *baton, struct package *out)
     message = (struct wire_message){.type = WIRE_CONFIGURATION};
     strcpy(message.u.configuration.machine, baton->machine);
     add(out, &message);
-    add_simple(out, WIRE_OPEN_RETURN_PATH, 0);
+    if (!one_way)
+        add_simple(out, WIRE_OPEN_RETURN_PATH, 0);
 }
 
 static void add_advise(struct baton *baton, struct package *out)
@@ -202,7 +203,8 @@ void encode_message(struct baton *baton, const struct engine_action *action, str
 
     switch (action->message) {
     case ENGINE_MESSAGE_OPENING:
-        add_opening(baton, out);
+    case ENGINE_MESSAGE_OPENING_ONE_WAY:
+        add_opening(baton, action->message == ENGINE_MESSAGE_OPENING_ONE_WAY, out);
         break;
     case ENGINE_MESSAGE_PING_HELLO:
         add_simple(out, WIRE_PING, WIRE_PING_HELLO);

@@ -58,15 +58,16 @@ void fault_wanted(struct baton *baton, unsigned block, uint64_t page)
 
 static void serve_fault(struct baton *baton, const struct uffd_event *event)
 {
-    uint64_t offset;
+    uint64_t offset, page;
     unsigned block;
 
     if (!ram_find_host(&baton->ram, event->host, &block, &offset))
         return;
-    if (pageset_is_received(&baton->pages, block, offset / RAM_PAGE_BYTES))
-        uffd_wake(&baton->faults.uffd, event->host, RAM_PAGE_BYTES);
+    page = offset / page_bytes(baton, block);
+    if (pageset_is_received(&baton->pages, block, page))
+        uffd_wake(&baton->faults.uffd, page_host(baton, block, page), page_bytes(baton, block));
     else
-        fault_wanted(baton, block, offset / RAM_PAGE_BYTES);
+        fault_wanted(baton, block, page);
 }
 
 /* After a recovery: what was asked for and has not come is asked for again. */
@@ -232,17 +233,17 @@ int fault_probe(struct baton *baton, struct baton_error *error)
 int fault_place(struct baton *baton, unsigned block, uint64_t page, const uint8_t *bytes)
 {
     struct fault_server *faults = &baton->faults;
-    uint8_t *host = baton->ram.blocks[block].host + page * RAM_PAGE_BYTES;
-    uint64_t done = 0;
+    uint8_t *host = page_host(baton, block, page);
+    uint64_t length_bytes = page_bytes(baton, block), done = 0;
 
     if (!atomic_load(&baton->guarded))
         return -ENOENT;
     if (!faults->software)
-        return bytes ? uffd_copy(&faults->uffd, host, bytes, RAM_PAGE_BYTES, &done)
-                     : uffd_zero(&faults->uffd, host, RAM_PAGE_BYTES, &done);
+        return bytes ? uffd_copy(&faults->uffd, host, bytes, length_bytes, &done)
+                     : uffd_zero(&faults->uffd, host, length_bytes, &done);
     /* Nobody looks at the page before it is received; discarded, it is zero already. */
     if (bytes)
-        baton_guest_write(host, bytes, RAM_PAGE_BYTES);
+        baton_guest_write(host, bytes, length_bytes);
     return 0;
 }
 
@@ -254,7 +255,7 @@ void fault_placed(struct baton *baton)
 
 void fault_wait(struct baton *baton, unsigned block, uint64_t page)
 {
-    const uint8_t *host = baton->ram.blocks[block].host + page * RAM_PAGE_BYTES;
+    const uint8_t *host = page_host(baton, block, page);
 
     if (baton->faults.software) {
         fault_soft_wait(baton, block, page);
@@ -268,7 +269,7 @@ void fault_wait(struct baton *baton, unsigned block, uint64_t page)
     do {
         (void)baton_guest_load_u8(host);
         sched_yield();
-    } while (!baton_ram_is_present(baton, block, page * RAM_PAGE_BYTES, 1));
+    } while (!baton_ram_is_present(baton, block, page * page_bytes(baton, block), 1));
 }
 
 static void free_server(struct baton *baton)

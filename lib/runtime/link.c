@@ -250,41 +250,79 @@ static bool write_run(struct link *link, const struct order *order)
     return true;
 }
 
-#define BITMAP_PIECE_PAGES UINT64_C(524288) /* 64 KiB of bits at a time */
+#define PIECE_RECORDS                                                                              \
+    UINT64_C(65536) /* 8 KiB of bits at a time; a multiple of the records of any page */
+
+/* The bits of `count` records from number `first` on; every record of a received page is received.
+ */
+static void unfold_bitmap(const uint64_t *received, uint64_t first, uint64_t count,
+                          uint64_t records, uint64_t *words)
+{
+    memset(words, 0, pageset_words(count) * sizeof(*words));
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t page = (first + i) / records;
+
+        if (received[page / 64] >> page % 64 & 1)
+            words[i / 64] |= UINT64_C(1) << i % 64;
+    }
+}
+
+static bool write_bitmap_bits(struct link *link, unsigned block, const uint64_t *received)
+{
+    uint64_t records = page_records(link->baton, block);
+    uint64_t total = link->baton->pages.blocks[block].pages * records;
+    uint64_t words[PIECE_RECORDS / 64];
+    uint8_t piece[PIECE_RECORDS / 8];
+
+    for (uint64_t at = 0; at < total; at += PIECE_RECORDS) {
+        uint64_t n = total - at < PIECE_RECORDS ? total - at : PIECE_RECORDS;
+
+        if (records > 1)
+            unfold_bitmap(received, at, n, records, words);
+        wire_bitmap_pack(records > 1 ? words : received + at / 64, n, piece);
+        if (!link_write(link, piece, wire_bitmap_bytes(n), NULL, NULL))
+            return false;
+    }
+    return true;
+}
 
 static bool write_bitmap(struct link *link, unsigned block)
 {
     const struct pageset *pages = &link->baton->pages;
     uint64_t count = pages->blocks[block].pages;
     struct wire_message message = {.type = WIRE_RECV_BITMAP};
-    size_t piece_bytes = BITMAP_PIECE_PAGES / 8;
     uint8_t head[WIRE_MAX_CONTROL_BYTES], end[8];
     struct wire_put put;
-    uint8_t *piece = malloc(piece_bytes);
-    uint64_t *words = malloc(pageset_words(count) * sizeof(*words));
-    bool ok = piece && words;
+    uint64_t *received = malloc(pageset_words(count) * sizeof(*received));
+    bool ok = received != NULL;
 
     if (!ok) {
         link_lost(link, "no memory for the received bitmap", false);
-        goto out;
+        return false;
     }
-    pageset_snapshot(pages, block, words);
+    pageset_snapshot(pages, block, received);
     strcpy(message.u.recv_bitmap.block, link->baton->ram.blocks[block].name);
-    message.u.recv_bitmap.bitmap_bytes = wire_bitmap_bytes(count);
-    ok = link_write(link, head, wire_encode(&message, head, sizeof(head)), NULL, NULL);
-    for (uint64_t at = 0; ok && at < count; at += BITMAP_PIECE_PAGES) {
-        uint64_t n = count - at < BITMAP_PIECE_PAGES ? count - at : BITMAP_PIECE_PAGES;
-
-        wire_bitmap_pack(words + at / 64, n, piece);
-        ok = link_write(link, piece, wire_bitmap_bytes(n), NULL, NULL);
-    }
+    message.u.recv_bitmap.bitmap_bytes =
+        wire_bitmap_bytes(count * page_records(link->baton, block));
     wire_put_init(&put, end, sizeof(end));
     wire_put_be64(&put, WIRE_BITMAP_END);
-    ok = ok && link_write(link, end, sizeof(end), NULL, NULL);
-out:
-    free(words);
-    free(piece);
+    ok = link_write(link, head, wire_encode(&message, head, sizeof(head)), NULL, NULL) &&
+         write_bitmap_bits(link, block, received) && link_write(link, end, sizeof(end), NULL, NULL);
+    free(received);
     return ok;
+}
+
+static bool end_stream(struct link *link)
+{
+    struct engine_event event = {.type = ENGINE_EVENT_CLOSED, .link = link->id};
+    struct baton_error error;
+
+    if (channel_finish(link->channel, &error) < 0) {
+        link_lost(link, error.text, false);
+        return false;
+    }
+    loop_post(link->baton, &event, NULL, NULL);
+    return true;
 }
 
 static bool carry_out(struct link *link, struct sender *sender, const struct order *order)
@@ -294,6 +332,8 @@ static bool carry_out(struct link *link, struct sender *sender, const struct ord
         return link_write(link, order->bytes, order->length_bytes, order->phase_bytes, NULL);
     case ORDER_RUN:
         return write_run(link, order);
+    case ORDER_END_STREAM:
+        return end_stream(link);
     case ORDER_BITMAP:
         return write_bitmap(link, order->block);
     default:
@@ -315,7 +355,8 @@ static bool write_requests(struct link *link)
         link->request_head = (link->request_head + 1) % LINK_MAX_REQUESTS;
         link->request_count--;
         used += wire_encode_page_request(&link->request_writer, request.block,
-                                         request.page * RAM_PAGE_BYTES, RAM_PAGE_BYTES,
+                                         request.page * page_bytes(link->baton, request.block),
+                                         (uint32_t)page_bytes(link->baton, request.block),
                                          bytes + used, sizeof(bytes) - used);
         atomic_fetch_add_explicit(&link->baton->stats.requested_pages, 1, memory_order_relaxed);
     }
@@ -447,10 +488,29 @@ bool input_need(struct link_input *input, size_t length_bytes)
             return false;
         }
         if (!got) {
-            link_lost(input->link, "the peer has closed the connection", false);
+            link_lost(input->link,
+                      channel_is_one_way(input->link->channel)
+                          ? "the stream ends in the middle: not all of the VM is in it"
+                          : "the peer has closed the connection",
+                      false);
             return false;
         }
         input->end += got;
     }
     return true;
+}
+
+bool input_ended(struct link_input *input)
+{
+    struct baton_error error;
+    uint8_t byte;
+    size_t got = input_available(input);
+
+    if (!got && channel_read(input->link->channel, &byte, 1, &got, &error) < 0) {
+        link_lost(input->link, error.text, false);
+        return false;
+    }
+    if (got)
+        link_lost(input->link, "bytes follow the end of the stream: it is damaged", false);
+    return !got;
 }

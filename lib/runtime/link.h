@@ -12,9 +12,10 @@
 
 enum order_type {
     ORDER_BYTES,
-    ORDER_RUN,    /* bytes, and RUN_WRITTEN when they have left */
-    ORDER_BITMAP, /* destination: the received bitmap of `block` */
-    ORDER_PASS,   /* source, and the rest: see sender.c */
+    ORDER_RUN,        /* bytes, and RUN_WRITTEN when they have left */
+    ORDER_END_STREAM, /* one-way: nothing follows; CLOSED when all of it was taken */
+    ORDER_BITMAP,     /* destination: the received bitmap of `block` */
+    ORDER_PASS,       /* source, and the rest: see sender.c */
     ORDER_FINAL_PASS,
     ORDER_DISCARDS,
     ORDER_BULK
@@ -120,6 +121,9 @@ static inline void input_used(struct link_input *input, size_t length_bytes)
 }
 /* Until at least that many bytes are available. False: the link broke, which was reported. */
 bool input_need(struct link_input *input, size_t length_bytes);
+/* Waits for the end of the input, which must come at once and in order. False: it did not, which
+ * was reported. */
+bool input_ended(struct link_input *input);
 
 void *source_reader_main(void *opaque);
 void *dest_reader_main(void *opaque);

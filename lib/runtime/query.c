@@ -46,6 +46,17 @@ static void fill_times(struct baton_info *info, const struct engine *engine, uin
     info->pauses = times->pauses;
 }
 
+/*
+ * Bytes of that many pages of the set. Blocks may differ in page size, but the set counts pages,
+ * whatever their size: with several sizes this is at most off by as much as they differ.
+ */
+static uint64_t bytes_of(const struct baton *baton, uint64_t pages)
+{
+    return (uint64_t)((double)pages * (double)baton->ram.total_bytes /
+                          (double)baton->pages.total_pages +
+                      0.5);
+}
+
 static void fill_counts(struct baton_info *info, struct baton *baton)
 {
     struct runtime_stats *stats = &baton->stats;
@@ -65,11 +76,12 @@ static void fill_counts(struct baton_info *info, struct baton *baton)
     info->fault_p99_ns = latency_percentile(&baton->fault_latency, 990);
     info->fault_max_ns = latency_max(&baton->fault_latency);
     if (info->role == BATON_ROLE_SOURCE)
-        info->ram_remaining_bytes = pageset_dirty_pages(&baton->pages) * RAM_PAGE_BYTES;
+        info->ram_remaining_bytes = bytes_of(baton, pageset_dirty_pages(&baton->pages));
     if (info->role == BATON_ROLE_DEST && info->status != BATON_STATUS_SETUP &&
         info->status != BATON_STATUS_COMPLETED) {
-        info->missing_pages = baton->pages.total_pages - pageset_received_pages(&baton->pages);
-        info->ram_remaining_bytes = info->missing_pages * RAM_PAGE_BYTES;
+        info->ram_remaining_bytes =
+            bytes_of(baton, baton->pages.total_pages - pageset_received_pages(&baton->pages));
+        info->missing_pages = info->ram_remaining_bytes / RAM_PAGE_BYTES;
     }
 }
 

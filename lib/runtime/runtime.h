@@ -17,8 +17,7 @@
  * held across one of these.
  *
  * Locks, in order of precedence (a thread that holds one takes only later ones):
- *   fault_server.lock  >  link.lock
- *   links_lock  >  link.lock
+ *   links_lock  >  fault_server.lock  >  link.lock
  *   loop_lock, info_lock, listeners_lock: leaves, nothing is taken under them
  */
 #ifndef RUNTIME_RUNTIME_H
@@ -169,6 +168,20 @@ struct baton {
 };
 
 uint64_t runtime_now_ns(void);
+
+/* The page set counts pages of the block's own size; the wire speaks of records of 4096 bytes. */
+static inline uint64_t page_bytes(const struct baton *baton, unsigned block)
+{
+    return baton->ram.blocks[block].page_bytes;
+}
+static inline uint64_t page_records(const struct baton *baton, unsigned block)
+{
+    return page_bytes(baton, block) / RAM_PAGE_BYTES;
+}
+static inline uint8_t *page_host(const struct baton *baton, unsigned block, uint64_t page)
+{
+    return baton->ram.blocks[block].host + page * page_bytes(baton, block);
+}
 
 /* ---- loop.c ---- */
 int loop_start(struct baton *baton, struct baton_error *error);

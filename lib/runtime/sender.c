@@ -20,8 +20,9 @@
 #include "baton/guest.h"
 #include "runtime/link.h"
 
-#define BATCH_PAGES 64u
-#define BATCH_BYTES (BATCH_PAGES * (RAM_PAGE_BYTES + WIRE_MAX_PAGE_HEADER_BYTES) + 64u)
+#define BATCH_RECORDS 64u
+#define RECORD_BYTES (RAM_PAGE_BYTES + WIRE_MAX_PAGE_HEADER_BYTES)
+#define SECTION_BYTES 64u /* around the records */
 #define RAM_SECTION_ID 1u
 
 enum sender_mode { SENDER_IDLE, SENDER_PASS, SENDER_FINAL_PASS, SENDER_BULK };
@@ -38,9 +39,31 @@ struct sender {
     uint64_t pass_bytes, pass_since_ns;
     uint64_t allowance_since_ns; /* rate limit: what was sent since then */
     uint64_t allowance_bytes;
-    uint8_t batch[BATCH_BYTES];
+    uint64_t *marks;        /* the dirty log of a block with larger pages, by 4096 bytes */
+    unsigned batch_records; /* room in `batch`: at least one page of any block */
+    size_t batch_bytes;
+    uint8_t *batch;
     uint8_t copy[RAM_PAGE_BYTES];
 };
+
+static bool make_buffers(struct sender *sender)
+{
+    const struct baton *baton = sender->baton;
+    size_t words = 0;
+
+    sender->batch_records = BATCH_RECORDS;
+    for (unsigned b = 0; b < baton->ram.count; b++) {
+        if (page_records(baton, b) > sender->batch_records)
+            sender->batch_records = (unsigned)page_records(baton, b);
+        if (page_records(baton, b) > 1 && dirty_word_count(&baton->dirty, b) > words)
+            words = dirty_word_count(&baton->dirty, b);
+    }
+    sender->batch_bytes = sender->batch_records * RECORD_BYTES + SECTION_BYTES;
+    sender->batch = malloc(sender->batch_bytes);
+    if (words)
+        sender->marks = malloc(words * sizeof(*sender->marks));
+    return sender->batch && (sender->marks || !words);
+}
 
 struct sender *sender_new(struct link *link)
 {
@@ -51,12 +74,39 @@ struct sender *sender_new(struct link *link)
     sender->link = link;
     sender->baton = link->baton;
     wire_ram_writer_init(&sender->writer, &link->baton->wire_blocks, RAM_SECTION_ID);
-    return sender;
+    if (make_buffers(sender))
+        return sender;
+    sender_free(sender);
+    return NULL;
 }
 
 void sender_free(struct sender *sender)
 {
+    if (!sender)
+        return;
+    free(sender->marks);
+    free(sender->batch);
     free(sender);
+}
+
+/* A page of a larger size is dirty when any of its records is. Returns how many became so. */
+static uint64_t fold_dirty(const uint64_t *marks, uint64_t records,
+                           const struct pageset_block *block)
+{
+    uint64_t new_pages = 0;
+
+    for (uint64_t page = 0; page < block->pages; page++) {
+        uint64_t bit = UINT64_C(1) << page % 64;
+        bool any = false;
+
+        for (uint64_t i = page * records; i < (page + 1) * records && !any; i++)
+            any = marks[i / 64] >> i % 64 & 1;
+        if (any && !(block->dirty[page / 64] & bit)) {
+            block->dirty[page / 64] |= bit;
+            new_pages++;
+        }
+    }
+    return new_pages;
 }
 
 static void sync_dirty(struct sender *sender)
@@ -64,9 +114,15 @@ static void sync_dirty(struct sender *sender)
     struct baton *baton = sender->baton;
 
     for (unsigned b = 0; b < baton->ram.count; b++) {
-        uint64_t new_pages = 0;
+        uint64_t records = page_records(baton, b), new_pages = 0;
 
-        dirty_collect(&baton->dirty, b, baton->pages.blocks[b].dirty, &new_pages);
+        if (records == 1) {
+            dirty_collect(&baton->dirty, b, baton->pages.blocks[b].dirty, &new_pages);
+        } else {
+            memset(sender->marks, 0, dirty_word_count(&baton->dirty, b) * sizeof(*sender->marks));
+            dirty_collect(&baton->dirty, b, sender->marks, NULL);
+            new_pages = fold_dirty(sender->marks, records, &baton->pages.blocks[b]);
+        }
         pageset_add_dirty(&baton->pages, new_pages);
     }
     baton->ops->dirty_barrier(baton->host);
@@ -96,7 +152,10 @@ static bool end_pass(struct sender *sender)
 
     if (sender->mode == SENDER_PASS)
         sync_dirty(sender);
-    event.dirty_pages = pageset_dirty_pages(&sender->baton->pages);
+    /* In units of the wire, whatever the size of the pages. */
+    event.dirty_pages = pageset_dirty_pages(&sender->baton->pages) *
+                        (sender->baton->ram.total_bytes / RAM_PAGE_BYTES) /
+                        sender->baton->pages.total_pages;
     sender->mode = SENDER_IDLE;
     loop_post(sender->baton, &event, NULL, NULL);
     return true;
@@ -124,8 +183,9 @@ static bool discard_block(struct sender *sender, unsigned block, _Atomic uint64_
     while (page != PAGESET_NONE) {
         uint64_t end = pageset_next_clean(pages, block, page);
 
-        discard->range[discard->range_count++] = (struct wire_range){
-            .start = page * RAM_PAGE_BYTES, .length = (end - page) * RAM_PAGE_BYTES};
+        discard->range[discard->range_count++] =
+            (struct wire_range){.start = page * page_bytes(sender->baton, block),
+                                .length = (end - page) * page_bytes(sender->baton, block)};
         page =
             end < pages->blocks[block].pages ? pageset_next_dirty(pages, block, end) : PAGESET_NONE;
         if (discard->range_count == WIRE_MAX_DISCARD_RANGES || page == PAGESET_NONE) {
@@ -216,36 +276,49 @@ bool sender_wants_to_send(struct sender *sender, uint64_t *wait_ns)
 
 /* ---- Batches ---- */
 
-/* Claims a page and puts it into the batch. */
-static enum pageset_result put_page(struct sender *sender, struct wire_put *put, unsigned block,
-                                    uint64_t page)
+static void put_record(struct sender *sender, struct wire_put *put, unsigned block, uint64_t offset)
 {
     struct baton *baton = sender->baton;
-    enum pageset_result result = pageset_claim(&baton->pages, sender->epoch, block, page);
 
-    if (result != PAGESET_WON)
-        return result;
-    baton_guest_read(sender->copy, baton->ram.blocks[block].host + page * RAM_PAGE_BYTES,
-                     RAM_PAGE_BYTES);
+    baton_guest_read(sender->copy, baton->ram.blocks[block].host + offset, RAM_PAGE_BYTES);
     if (baton_guest_is_zero(sender->copy, RAM_PAGE_BYTES)) {
-        wire_put_zero_page(put, &sender->writer, block, page * RAM_PAGE_BYTES);
+        wire_put_zero_page(put, &sender->writer, block, offset);
         atomic_fetch_add_explicit(&baton->stats.zero_pages, 1, memory_order_relaxed);
     } else {
-        wire_put_page_header(put, &sender->writer, block, page * RAM_PAGE_BYTES);
+        wire_put_page_header(put, &sender->writer, block, offset);
         wire_put_bytes(put, sender->copy, RAM_PAGE_BYTES);
         atomic_fetch_add_explicit(&baton->stats.normal_pages, 1, memory_order_relaxed);
     }
+}
+
+/* Claims a page and puts it into the batch, whole; *room is what is left of it, in records. */
+static enum pageset_result put_page(struct sender *sender, struct wire_put *put, unsigned block,
+                                    uint64_t page, unsigned *room)
+{
+    struct baton *baton = sender->baton;
+    enum pageset_result result = pageset_claim(&baton->pages, sender->epoch, block, page);
+    uint64_t first = page * page_bytes(baton, block);
+
+    if (result != PAGESET_WON)
+        return result;
+    for (uint64_t at = 0; at < page_bytes(baton, block); at += RAM_PAGE_BYTES)
+        put_record(sender, put, block, first + at);
+    *room -= (unsigned)page_records(baton, block);
     return PAGESET_WON;
 }
 
+static bool has_room(const struct sender *sender, unsigned block, unsigned room)
+{
+    return page_records(sender->baton, block) <= room;
+}
+
 /* Requested pages; the scan goes on right behind the last of them, where the next request is most
- * likely. Returns how many. */
-static unsigned put_requested(struct sender *sender, struct wire_put *put)
+ * likely. */
+static void put_requested(struct sender *sender, struct wire_put *put, unsigned *room)
 {
     struct link *link = sender->link;
-    unsigned count = 0;
 
-    while (count < BATCH_PAGES) {
+    for (;;) {
         struct page_request request;
         bool any;
 
@@ -253,52 +326,51 @@ static unsigned put_requested(struct sender *sender, struct wire_put *put)
         any = link->request_count > 0;
         if (any) {
             request = link->requests[link->request_head];
+            any = has_room(sender, request.block, *room);
+        }
+        if (any) {
             link->request_head = (link->request_head + 1) % LINK_MAX_REQUESTS;
             link->request_count--;
         }
         pthread_mutex_unlock(&link->lock);
         if (!any)
-            break;
-        if (put_page(sender, put, request.block, request.page) != PAGESET_WON)
+            return;
+        if (put_page(sender, put, request.block, request.page, room) != PAGESET_WON)
             continue;
         sender->block = request.block;
         sender->page = request.page + 1;
-        count++;
     }
-    return count;
 }
 
 /* Pages in the order of the scan. A pass ends with the last block; bulk wraps, because requests
  * move the scan about. */
-static unsigned put_scanned(struct sender *sender, struct wire_put *put, unsigned count)
+static void put_scanned(struct sender *sender, struct wire_put *put, unsigned *room)
 {
     const struct pageset *pages = &sender->baton->pages;
     bool wrapped = false;
 
-    while (count < BATCH_PAGES) {
-        uint64_t page = sender->block < pages->block_count
-                            ? pageset_next_dirty(pages, sender->block, sender->page)
-                            : PAGESET_NONE;
+    for (;;) {
+        uint64_t page;
 
         if (sender->block >= pages->block_count) {
             if (sender->mode != SENDER_BULK || wrapped)
-                break;
+                return;
             wrapped = true;
             sender->block = 0;
             sender->page = 0;
-        } else if (page == PAGESET_NONE) {
+        }
+        if (!has_room(sender, sender->block, *room))
+            return;
+        page = pageset_next_dirty(pages, sender->block, sender->page);
+        if (page == PAGESET_NONE) {
             sender->block++;
             sender->page = 0;
+        } else if (put_page(sender, put, sender->block, page, room) == PAGESET_STALE) {
+            return;
         } else {
-            enum pageset_result result = put_page(sender, put, sender->block, page);
-
-            if (result == PAGESET_STALE)
-                break;
             sender->page = page + 1;
-            count += result == PAGESET_WON;
         }
     }
-    return count;
 }
 
 static bool all_sent(struct sender *sender)
@@ -323,19 +395,19 @@ static bool take_end_pass(struct sender *sender)
 
 bool sender_batch(struct sender *sender)
 {
+    unsigned room = sender->batch_records;
     struct wire_put put;
-    unsigned count = 0;
 
     if (sender->mode == SENDER_PASS && take_end_pass(sender))
         return end_pass(sender);
-    wire_put_init(&put, sender->batch, sizeof(sender->batch));
+    wire_put_init(&put, sender->batch, sender->batch_bytes);
     wire_put_ram_part(&put, &sender->writer);
     if (sender->mode == SENDER_BULK)
-        count = put_requested(sender, &put);
+        put_requested(sender, &put, &room);
     /* A request is answered at once, with no background pages behind which it would travel. */
-    if (count == 0)
-        count = put_scanned(sender, &put, count);
-    if (count == 0) {
+    if (room == sender->batch_records)
+        put_scanned(sender, &put, &room);
+    if (room == sender->batch_records) {
         if (pageset_dirty_pages(&sender->baton->pages) && sender->mode == SENDER_BULK)
             return true; /* the lease is gone: the link is about to end */
         return sender->mode == SENDER_BULK ? all_sent(sender) : end_pass(sender);

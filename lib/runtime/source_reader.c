@@ -33,8 +33,8 @@ static bool bad(struct return_path *path, const char *text)
 static void take_requests(struct return_path *path, const struct wire_req_pages *request)
 {
     struct baton *baton = path->link->baton;
-    uint64_t first = request->start / RAM_PAGE_BYTES;
-    uint64_t count = request->length / RAM_PAGE_BYTES;
+    uint64_t first = request->start / page_bytes(baton, request->index);
+    uint64_t count = request->length / page_bytes(baton, request->index);
 
     for (uint64_t i = 0; i < count; i++)
         if (!link_request(path->link, request->index, first + i))
@@ -42,20 +42,44 @@ static void take_requests(struct return_path *path, const struct wire_req_pages 
     atomic_fetch_add_explicit(&baton->stats.requested_pages, count, memory_order_relaxed);
 }
 
-#define PIECE_PAGES UINT64_C(524288)
+#define PIECE_RECORDS                                                                              \
+    UINT64_C(65536) /* 8 KiB of bits at a time; a multiple of the records of any page */
+
+/* A page counts as received when all its records do. `words` has the bits of `count` records, the
+ * first of page `page`. */
+static void fold_bitmap(const uint64_t *words, uint64_t count, uint64_t records, uint64_t *received,
+                        uint64_t page)
+{
+    for (uint64_t first = 0; first < count; first += records, page++) {
+        bool whole = true;
+
+        for (uint64_t i = first; i < first + records && whole; i++)
+            whole = words[i / 64] >> i % 64 & 1;
+        if (whole)
+            received[page / 64] |= UINT64_C(1) << page % 64;
+        else
+            received[page / 64] &= ~(UINT64_C(1) << page % 64);
+    }
+}
 
 static bool take_bitmap(struct return_path *path, const struct wire_recv_bitmap *bitmap)
 {
-    struct pageset_block *block = &path->link->baton->pages.blocks[bitmap->index];
+    struct baton *baton = path->link->baton;
+    struct pageset_block *block = &baton->pages.blocks[bitmap->index];
+    uint64_t records = page_records(baton, bitmap->index), total = block->pages * records;
     struct engine_event event = {.type = ENGINE_EVENT_BITMAP, .block = bitmap->index};
+    uint64_t words[PIECE_RECORDS / 64];
     struct wire_error error;
 
-    for (uint64_t at = 0; at < block->pages; at += PIECE_PAGES) {
-        uint64_t n = block->pages - at < PIECE_PAGES ? block->pages - at : PIECE_PAGES;
+    for (uint64_t at = 0; at < total; at += PIECE_RECORDS) {
+        uint64_t n = total - at < PIECE_RECORDS ? total - at : PIECE_RECORDS;
 
         if (!input_need(&path->input, wire_bitmap_bytes(n)))
             return false;
-        wire_bitmap_unpack(input_at(&path->input), n, block->received + at / 64);
+        wire_bitmap_unpack(input_at(&path->input), n,
+                           records == 1 ? block->received + at / 64 : words);
+        if (records > 1)
+            fold_bitmap(words, n, records, block->received, at / records);
         input_used(&path->input, wire_bitmap_bytes(n));
     }
     if (!input_need(&path->input, 8))
@@ -164,6 +188,10 @@ void *source_reader_main(void *opaque)
 {
     struct return_path path = {.link = opaque};
 
+    if (channel_is_one_way(path.link->channel)) { /* nothing ever comes back */
+        link_thread_rests(path.link);
+        return NULL;
+    }
     input_init(&path.input, path.link);
     wire_return_decoder_init(&path.decoder, &path.link->baton->wire_blocks);
     while (next(&path))

@@ -212,6 +212,8 @@ class Vm:
             args += ["--firmware", "none"]
         if incoming is not None:
             args += ["--incoming", incoming]
+            if "BATON_FAULTS" in os.environ and "--faults" not in extra:
+                args += ["--faults", os.environ["BATON_FAULTS"]]
         elif guest == "bare":
             args += ["--kernel", os.path.join(GUEST, "memcheck-bare.elf")]
         else:
@@ -383,9 +385,9 @@ class Rig:
 
 
 def pair(rig, guest="bare", memory="64M", cpus=2, listen="tcp:127.0.0.1:0", append="", postcopy=True,
-         dest_extra=(), dest_prefix=(), **more):
+         dest_extra=(), dest_prefix=(), source_extra=(), **more):
     """A source with its guest ready, and a destination that listens."""
-    source = Vm(rig, "source", guest, memory, cpus, append=append)
+    source = Vm(rig, "source", guest, memory, cpus, append=append, extra=source_extra)
     dest = Vm(rig, "dest", guest, memory, cpus, incoming="defer", extra=dest_extra, prefix=dest_prefix)
     for vm in (source, dest):
         vm.capabilities(events=True, postcopy_ram=postcopy, **more)

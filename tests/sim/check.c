@@ -221,6 +221,11 @@ void sim_settle(struct sim *sim)
             continue;
         }
         sim_run_until(sim, is_settled, 70 * SIM_S);
+        if (status == BATON_STATUS_COMPLETED && sim->side[SIM_SOURCE].engine.source.one_way &&
+            is_dest_settled(sim) && !is_after_run(&sim->side[SIM_DEST].engine)) {
+            sim_one_way_read_again(sim);
+            sim_run_until(sim, is_settled, 70 * SIM_S);
+        }
         sim_run_for(sim, 500 * SIM_MS); /* a late hello may still be under way */
         if (is_settled(sim))
             break;

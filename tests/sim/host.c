@@ -57,6 +57,8 @@ static void on_dial_over(struct sim *sim, uint64_t index, uint64_t attempt)
 
         event.type = ENGINE_EVENT_DIALED;
         event.link = link->id;
+        if (side->engine.source.one_way)
+            sim_one_way_open(sim, link);
     } else {
         event.reason = "connection refused";
     }
@@ -289,6 +291,9 @@ static void apply_source_action(struct sim *sim, unsigned index, const struct en
     case ENGINE_ACTION_SEND_PACKAGE:
         put_package(sim, index, action);
         break;
+    case ENGINE_ACTION_END_STREAM:
+        put_work(sim, index, action, SIM_WORK_END_STREAM);
+        break;
     case ENGINE_ACTION_BULK:
         put_work(sim, index, action, SIM_WORK_BULK);
         break;
@@ -435,7 +440,7 @@ static void on_step(struct sim *sim, uint64_t index, uint64_t unused)
 int sim_order(struct sim *sim, unsigned index, enum engine_event_type type)
 {
     struct sim_side *side = &sim->side[index];
-    struct engine_event event = {.type = type};
+    struct engine_event event = {.type = type, .one_way = sim->one_way};
     uint64_t id = sim_random(sim, 0) | 1;
 
     memcpy(event.random, &id, sizeof(id));

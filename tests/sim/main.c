@@ -15,8 +15,9 @@
 #include "sim.h"
 
 static const struct sim_story *const chapters[] = {
-    sim_stories_switchover, sim_stories_recovery, sim_stories_answer,  sim_stories_end,
-    sim_stories_hello,      sim_stories_operator, sim_stories_hostile, sim_stories_forged,
+    sim_stories_switchover, sim_stories_recovery, sim_stories_answer,
+    sim_stories_end,        sim_stories_hello,    sim_stories_operator,
+    sim_stories_hostile,    sim_stories_forged,   sim_stories_oneway,
 };
 #define CHAPTERS (sizeof(chapters) / sizeof(*chapters))
 

@@ -209,6 +209,8 @@ bool sim_write(struct sim *sim, struct sim_link *link, unsigned from, struct sim
         return false;
     }
     link->end[from].run_written |= message->wire == ENGINE_MESSAGE_RUN;
+    if (link->one_way && from == 0 && !link->closed)
+        sim_one_way_keep(link, message);
     if (link->dead & (1U << from))
         free(message);
     else
@@ -225,6 +227,11 @@ void sim_cut(struct sim *sim, struct sim_link *link, unsigned directions)
 {
     bool news = directions & ~link->dead;
 
+    if (link->one_way) {
+        if (directions & SIM_TO_DEST)
+            sim_break(sim, link);
+        return;
+    }
     sim_trace(sim, SIM_SIDES, "link %u is cut towards %s", (unsigned)link->id,
               directions == SIM_BOTH      ? "both"
               : directions == SIM_TO_DEST ? "the destination"
@@ -253,6 +260,8 @@ static void on_broken(struct sim *sim, uint64_t a, uint64_t index)
 {
     struct sim_link *link = sim->links[a];
 
+    if (link->one_way && index == 0)
+        return; /* it does not read; its next write fails */
     /* What has arrived is read before the error is seen. */
     if (link->end[index].started && !link->end[index].killed && !link->end[index].rested) {
         sim_queue_push(&link->end[index].inbox, sim_message_new(SIM_WIRE_END));
@@ -262,7 +271,7 @@ static void on_broken(struct sim *sim, uint64_t a, uint64_t index)
 
 void sim_break(struct sim *sim, struct sim_link *link)
 {
-    if (link->reset)
+    if (link->reset || link->closed)
         return;
     sim_trace(sim, SIM_SIDES, "link %u breaks", (unsigned)link->id);
     link->reset = true;
@@ -278,7 +287,7 @@ void sim_close_end(struct sim *sim, struct sim_link *link, unsigned from)
 {
     bool alive = !(link->dead & (1U << from));
 
-    if (link->end[from].killed && sim->options.kill_loses_flight)
+    if (link->end[from].killed && sim->options.kill_loses_flight && !link->closed)
         sim_queue_clear(&link->flight[from]);
     sim_queue_clear(&link->end[from].inbox);
     link->dead |= 1U << !from;

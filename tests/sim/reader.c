@@ -136,7 +136,8 @@ static bool to_event(struct sim_end *end, const struct sim_message *message,
         [SIM_WIRE_PACKAGE] = ENGINE_EVENT_PACKAGE,
     };
 
-    if (message->wire == ENGINE_MESSAGE_OPENING) {
+    if (message->wire == ENGINE_MESSAGE_OPENING ||
+        message->wire == ENGINE_MESSAGE_OPENING_ONE_WAY) {
         end->has_header = true;
         return false;
     }
@@ -194,7 +195,21 @@ static void on_tick(struct sim *sim, uint64_t a, uint64_t index)
         return;
     switch (message->wire) {
     case SIM_WIRE_END:
-        sim_lost(sim, link, (unsigned)index, "the peer closed the connection");
+        /* That the stream ended in order is known since its last message was read. */
+        if (!link->closed)
+            sim_lost(sim, link, (unsigned)index, "the peer closed the connection");
+        break;
+    case SIM_WIRE_PACKAGE:
+        if (link->one_way && !link->closed) { /* its end can be read when it was closed */
+            if (link->reset || end->inbox.first) {
+                free(message);
+                sim_lost(sim, link, (unsigned)index, "the stream ends in the middle");
+            } else {
+                sim_queue_push(&end->inbox, message);
+            }
+            return;
+        }
+        take_control(sim, link, (unsigned)index, message);
         break;
     case SIM_WIRE_PAGE:
         load_page(sim, link, (unsigned)index, message);

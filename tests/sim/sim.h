@@ -66,6 +66,7 @@ enum sim_work {
     SIM_WORK_TRACK,
     SIM_WORK_UNTRACK,
     SIM_WORK_PREPARE,
+    SIM_WORK_END_STREAM,
     SIM_WORK_BULK
 };
 
@@ -107,6 +108,9 @@ struct sim_link {
     unsigned dead;    /* mask: what is written in that direction vanishes */
     unsigned blocked; /* mask: writing in that direction hangs */
     bool reset;       /* both ends are told */
+    bool one_way;     /* a file or a command; the rest: oneway.c */
+    bool closed;
+    struct sim_queue kept;
 };
 
 struct sim_post { /* an event on its way to the engine */
@@ -183,7 +187,8 @@ struct sim {
     unsigned link_count;
     struct sim_cpu cpu[SIM_CPUS];
     uint64_t truth[SIM_MAX_BLOCKS][SIM_MAX_PAGES], truth_cpu, versions;
-    unsigned dial_to; /* side; SIM_SIDES: nobody answers */
+    bool one_way, hold_closing; /* what the next orders name; closing takes its time */
+    unsigned dial_to;           /* side; SIM_SIDES: nobody answers */
     uint64_t dial_ns;
     bool refuse_load, refuse_faults, refuse_prepare, wrong_bitmap, silence_noticed;
     struct sim_trap traps[8];
@@ -239,6 +244,12 @@ const char *sim_wire_name(unsigned wire);
 void sim_lost(struct sim *sim, struct sim_link *link, unsigned end, const char *reason);
 void sim_notice_silence(struct sim *sim);
 
+/* ---- oneway.c ---- */
+void sim_one_way_open(struct sim *sim, struct sim_link *link);
+void sim_one_way_keep(struct sim_link *link, const struct sim_message *message);
+bool sim_one_way_close(struct sim *sim, struct sim_link *link);
+void sim_one_way_read_again(struct sim *sim);
+
 /* ---- reader.c, writer.c ---- */
 void sim_reader_wake(struct sim *sim, struct sim_link *link, unsigned end);
 void sim_writer_wake(struct sim *sim, struct sim_link *link, unsigned end);
@@ -279,7 +290,7 @@ void sim_want_status(struct sim *sim, enum baton_status source, enum baton_statu
 bool sim_has_reason(const struct sim *sim, unsigned side, const char *part);
 extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[],
     sim_stories_answer[], sim_stories_end[], sim_stories_hello[], sim_stories_operator[],
-    sim_stories_hostile[], sim_stories_forged[];
+    sim_stories_hostile[], sim_stories_forged[], sim_stories_oneway[];
 #define SIM_WANT(sim, condition)                                                                   \
     do {                                                                                           \
         if (!(condition))                                                                          \
@@ -290,7 +301,7 @@ extern const struct sim_story sim_stories_switchover[], sim_stories_recovery[],
 int sim_report_rows(void); /* nonzero: a row was never used */
 
 /* ---- sweep.c, random.c ---- */
-enum sim_way { SIM_WAY_PRECOPY, SIM_WAY_POSTCOPY, SIM_WAY_FAST, SIM_WAY_COUNT };
+enum sim_way { SIM_WAY_PRECOPY, SIM_WAY_POSTCOPY, SIM_WAY_FAST, SIM_WAY_ONE_WAY, SIM_WAY_COUNT };
 const char *sim_way_name(enum sim_way way);
 void sim_begin(struct sim *sim, enum sim_way way); /* listen, set capabilities, migrate */
 int sim_sweep(void);

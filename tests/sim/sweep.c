@@ -30,7 +30,7 @@ struct sweep_case {
     struct cut cut[2];
 };
 
-static const char *const way_names[] = {"precopy", "postcopy", "x-postcopy-fast"};
+static const char *const way_names[] = {"precopy", "postcopy", "x-postcopy-fast", "one-way"};
 
 const char *sim_way_name(enum sim_way way)
 {
@@ -56,9 +56,12 @@ void sim_begin(struct sim *sim, enum sim_way way)
 
     if (!sim->side[SIM_DEST].listening)
         SIM_WANT(sim, !sim_order(sim, SIM_DEST, ENGINE_EVENT_INCOMING));
-    source->capability[BATON_CAPABILITY_POSTCOPY_RAM] = way != SIM_WAY_PRECOPY;
+    source->capability[BATON_CAPABILITY_POSTCOPY_RAM] =
+        way == SIM_WAY_POSTCOPY || way == SIM_WAY_FAST;
     source->capability[BATON_CAPABILITY_X_POSTCOPY_FAST] = way == SIM_WAY_FAST;
+    sim->one_way = way == SIM_WAY_ONE_WAY;
     SIM_WANT(sim, !sim_order(sim, SIM_SOURCE, ENGINE_EVENT_MIGRATE));
+    sim->one_way = false;
     if (way == SIM_WAY_POSTCOPY)
         sim_after(sim, 5 * SIM_US, on_operator, 0, 0);
 }
@@ -230,7 +233,7 @@ int sim_sweep_one(const char *name, const char *cuts)
             c.way = (enum sim_way)i;
     c.small = strstr(name, ":small");
     if (c.way == SIM_WAY_COUNT || (cuts && !parse_cut(&cuts, &c.cut[0]))) {
-        fprintf(stderr, "usage: --case precopy|postcopy|x-postcopy-fast[:small] "
+        fprintf(stderr, "usage: --case precopy|postcopy|x-postcopy-fast|one-way[:small] "
                         "--cut NUMBER{a|b}{B|S|D}[,...][,fFLAVOUR]\n");
         return 2;
     }

@@ -189,6 +189,7 @@ void sim_free(struct sim *sim)
             free_end(&link->end[e]);
             sim_queue_clear(&link->flight[e]);
         }
+        sim_queue_clear(&link->kept);
         free(link);
     }
     for (unsigned i = 0; i < SIM_SIDES; i++) {

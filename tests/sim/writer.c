@@ -287,6 +287,15 @@ static void do_job(struct sim *sim, struct sim_link *link, unsigned index)
         sim_after(sim, sim_delay(sim, 30 * SIM_US), on_prepared, link->id - 1, index);
         end_job(end);
         break;
+    case SIM_WORK_END_STREAM:
+        if (sim->hold_closing && !link->reset)
+            break;
+        if (sim_one_way_close(sim, link))
+            post(sim, link, end, (struct engine_event){.type = ENGINE_EVENT_CLOSED});
+        else
+            sim_lost(sim, link, index, "the command failed");
+        end_job(end);
+        break;
     case SIM_WORK_BULK:
         end->bulk = true;
         end->all_sent = false;

@@ -30,8 +30,10 @@ static void bad_tables_are_refused(void **state)
         {block("b", NULL, 1), "no pages"},
         {block("b", (uint8_t *)(UINTPTR_MAX - PAGE + 1), 2), "no pages"},
         {{"b", memory + 4 * PAGE, PAGE + 1, PAGE}, "whole pages"},
-        {{"b", memory + 4 * PAGE, 4 * PAGE, 2 * PAGE}, "only 4096 are supported"},
-        {{"b", memory + 4 * PAGE, 4 * PAGE, 0}, "only 4096 are supported"},
+        {{"b", memory + 4 * PAGE, 4 * PAGE, 3 * PAGE}, "a power of two"},
+        {{"b", memory + 4 * PAGE, 4 * PAGE, 4u << 20}, "a power of two"},
+        {{"b", memory + 4 * PAGE, 4 * PAGE, 2u << 20}, "whole pages"},
+        {{"b", memory + 4 * PAGE, 4 * PAGE, 0}, "a power of two"},
     };
 
     memset(long_name, 'n', 256);

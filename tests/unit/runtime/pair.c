@@ -3,11 +3,13 @@
 #include "pair.h"
 
 #include <assert.h>
+#include <linux/mman.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "baton/guest.h"
 
@@ -207,6 +209,32 @@ static int device_load(void *opaque, struct baton_load *load, uint32_t version,
 
 /* ---- For the tests ---- */
 
+/* PAIR_BACKEND: memfd, hugetlb, or private anonymous memory. Without huge pages the program is
+ * skipped. */
+static void map_ram(struct vm *vm, struct baton_ram_block *block)
+{
+    const char *backend = getenv("PAIR_BACKEND");
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
+
+    if (backend && strcmp(backend, "memfd") == 0) {
+        fd = memfd_create("pair", MFD_CLOEXEC);
+        assert(fd >= 0 && ftruncate(fd, (off_t)block->length_bytes) == 0);
+        flags = MAP_SHARED;
+        block->shared = true;
+    } else if (backend && strcmp(backend, "hugetlb") == 0) {
+        flags |= MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
+        block->page_bytes = 2u << 20;
+    }
+    vm->ram = mmap(NULL, block->length_bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (vm->ram == MAP_FAILED && backend) {
+        printf("no memory of that kind here: try sysctl vm.nr_hugepages=16\n");
+        exit(77);
+    }
+    assert(vm->ram != MAP_FAILED);
+    if (fd >= 0)
+        close(fd);
+}
+
 void vm_init(struct vm *vm, const char *name, bool incoming)
 {
     static const char *const waiters[] = {"cpu 0"};
@@ -234,9 +262,7 @@ void vm_init(struct vm *vm, const char *name, bool incoming)
     vm->seed = 42;
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
-    vm->ram =
-        mmap(NULL, block.length_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert(vm->ram != MAP_FAILED);
+    map_ram(vm, &block);
     block.host = vm->ram;
     for (unsigned i = 0; i < PAIR_PAGES && !incoming; i++) {
         vm->generation[i] = 1;

@@ -110,6 +110,14 @@ static void test_postcopy_loses_a_page(void **state)
     free(f);
 }
 
+/* The RAM is then four pages, and a CPU that runs asks for all of them at once. */
+static bool pages_are_huge(void)
+{
+    const char *backend = getenv("PAIR_BACKEND");
+
+    return backend && strcmp(backend, "hugetlb") == 0;
+}
+
 /* A page whose way leads over a socket and three threads takes microseconds: whatever is faster was
  * no wait, but a CPU that asks again and again for a page that has just been placed. */
 static void test_a_cpu_spins_on_a_page_that_has_been_placed(void **state)
@@ -118,6 +126,8 @@ static void test_a_cpu_spins_on_a_page_that_has_been_placed(void **state)
     struct baton_info info;
 
     (void)state;
+    if (pages_are_huge())
+        skip(); /* four pages: too few faults for a median */
     set_up(f, "tcp:127.0.0.1:0");
     start_postcopy(f, 4000000);
     check_arrived(f);
@@ -137,6 +147,10 @@ static void recover_times(unsigned times, bool at_dest)
     struct baton_info info;
 
     set_up(f, "tcp:127.0.0.1:0");
+    if (pages_are_huge()) {
+        ok(baton_stop(f->source.baton, &error), &error);
+        times = times < 2 ? times : 2;
+    }
     start_postcopy(f, 2000000);
     assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
     for (unsigned i = 0; i < times; i++) {
@@ -148,6 +162,8 @@ static void recover_times(unsigned times, bool at_dest)
         assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
     }
     baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 0, NULL);
+    if (pages_are_huge())
+        ok(baton_cont(f->dest.baton, &error), &error);
     check_arrived(f);
     baton_query(f->source.baton, &info);
     assert_int_equal(info.pauses, times);
@@ -248,6 +264,8 @@ static void test_strangers_keep_the_source_out(void **state)
     (void)state;
     set_up(f, "tcp:127.0.0.1:0");
     to.sin_port = htons((uint16_t)atoi(strrchr(f->uri, ':') + 1));
+    if (pages_are_huge())
+        ok(baton_stop(f->source.baton, &error), &error);
     start_postcopy(f, 2000000);
     assert_true(vm_wait_status(&f->source, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
     assert_true(vm_wait_status(&f->dest, BATON_STATUS_POSTCOPY_ACTIVE, LIMIT_MS));
@@ -262,6 +280,8 @@ static void test_strangers_keep_the_source_out(void **state)
     }
     ok(baton_migrate(f->source.baton, f->uri, true, &error), &error);
     baton_set_parameter(f->source.baton, BATON_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 0, NULL);
+    if (pages_are_huge())
+        ok(baton_cont(f->dest.baton, &error), &error);
     check_arrived(f);
     for (unsigned i = 0; i < 60; i++)
         close(strangers[i]);

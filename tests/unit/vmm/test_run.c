@@ -90,7 +90,7 @@ static void test_mistakes(void **state)
     check("--memory -5M", 2, "'-5M'");
     check("--memory 5X", 2, "'5X'");
     check("--memory 5MM", 2, "'5MM'");
-    check("--memory 512", 2, "out of range");
+    check("--memory 512", 2, "512M");
     check("--memory 99999999999999999999G", 2, "size");
     check("--memory 99999999999G", 2, "size");
     check("--memory 1T", 2, "out of range");
@@ -102,7 +102,7 @@ static void test_mistakes(void **state)
     check("--kernel /nonexistent/k", 2, "/nonexistent/k");
     check("--kernel /proc/self/exe --initrd /nonexistent/i", 2, "--initrd");
     check("--kernel /proc/self/exe --firmware /nonexistent/f", 2, "--firmware");
-    check("--incoming defer --paused", 2, "--paused");
+    check("--incoming defer --faults none", 2, "--faults");
 }
 
 static void test_failures(void **state)
