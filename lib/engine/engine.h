@@ -157,7 +157,7 @@ struct engine_event {
         has_header; /* HELLO_SOURCE: the link began with a stream header, as a new migration does */
     bool vm_was_running; /* LOADED: the run state that the source sent: start the CPUs on RUN */
     bool precopy;        /* PACKAGE: the device state of a precopy stream, which ends with it */
-    bool one_way;        /* MIGRATE, RESUME: nothing comes back from that address */
+    bool one_way;        /* MIGRATE, RESUME, INCOMING, RECOVER: the address has no way back */
     unsigned block;      /* BITMAP, BITMAP_REQUEST, DISCARD */
     uint64_t value;      /* PONG, PING, BARRIER, BARRIER_ACK, SHUT, COMPLETE */
     uint64_t first_page, page_count; /* DISCARD */
@@ -193,7 +193,7 @@ struct engine_event {
     A(END_PASS, "end the pass in progress early; PASS_DONE follows")                               \
     A(SEND_DISCARDS, "sync the dirty log, send DISCARD for all that is dirty")                     \
     A(SEND_PACKAGE, "save the devices, send the package; after it a STREAM_END in `precopy`")      \
-    A(END_STREAM, "one-way: end the stream in order; CLOSED follows")                              \
+    A(END_STREAM, "one-way: when all is written, end the stream; CLOSED or LINK_LOST follows")     \
     A(BULK, "send dirty pages, requested ones first; ALL_SENT when none is left")                  \
     A(PREPARE_DEVICES, "call resume_prepare of all devices; PREPARED follows")                     \
     /* destination */                                                                              \
