@@ -87,7 +87,8 @@ static const struct advice advices[] = {
     {"failing", MIGRATION_ROLE_SOURCE, "wait: the migration has failed and is being cleared away"},
     {"failing", MIGRATION_ROLE_DEST, "wait: the migration has failed and is being cleared away"},
     {"cancelling", MIGRATION_ROLE_SOURCE, "wait: the migration is being cleared away"},
-    {"completed", MIGRATION_ROLE_SOURCE, "end this process: the VM lives at the destination"},
+    {"completed", MIGRATION_ROLE_SOURCE,
+     "end this process: the VM lives at the destination, or in what it was written to"},
     {"failed", MIGRATION_ROLE_SOURCE, "see why, then here: `baton migrate` again"},
     {"cancelled", MIGRATION_ROLE_SOURCE, "here: `baton migrate` again"},
 };

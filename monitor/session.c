@@ -409,7 +409,7 @@ static int start_threads(struct qmp_session *session, struct baton_error *error)
             pthread_mutex_unlock(&session->lock);
         }
     } else {
-        put(session);
+        session->references = 1; /* no thread has it yet: the caller's alone */
     }
     pthread_attr_destroy(&detached);
     if (result)

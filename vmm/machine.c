@@ -226,7 +226,7 @@ int vmm_machine_read_ram(struct vmm_machine *machine, vmm_gpa gpa, void *buffer,
             "cannot read %zu bytes at %#llx: the guest's RAM is from %#llx to "
             "%#llx",
             length_bytes, (unsigned long long)gpa, (unsigned long long)machine->memory.ram_base,
-            (unsigned long long)(machine->memory.ram_base + machine->memory.ram_bytes));
+            (unsigned long long)machine->memory.ram_base + machine->memory.ram_bytes);
     if (!wait && !baton_ram_is_present(machine->baton, 0, offset, length_bytes))
         return baton_error_set(error, EAGAIN,
                                "cannot read %zu bytes at %#llx yet: they have not come from the "

@@ -144,7 +144,8 @@ static void vm_dirty_barrier(void *host)
 
     pthread_mutex_lock(&vm->lock);
     pthread_cond_broadcast(&vm->changed);
-    while ((int)(atomic_load(&vm->barrier) - wanted) < 0)
+    /* A CPU that has ended relies on nothing any more. */
+    while (!vm->end && (int)(atomic_load(&vm->barrier) - wanted) < 0)
         pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
 }
