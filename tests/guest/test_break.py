@@ -19,6 +19,10 @@ def to_postcopy(source, dest, uri):
     dest.qmp.wait_status("postcopy-active")
 
 
+def is_status(status):
+    return lambda data: data["status"] == status
+
+
 def wait_paused(*vms):
     for vm in vms:
         vm.qmp.wait_status("postcopy-paused")
@@ -89,9 +93,11 @@ class Break(unittest.TestCase):
             plans += [f"cut-out-message={n},tear-bytes=3" for n in (1, 2, 3)]
             plans += [f"cut-in-byte={n}" for n in (1, 70, 75, 120, 130, 500)]
             for plan in plans:
+                source.qmp.drain()
+                before = len(source.qmp.events)  # the cut may be over before the order is answered
                 source.migrate(f"chaos:{plan}:{dest.address()}", resume=True)
-                source.qmp.wait_event("MIGRATION", lambda data: data["status"] == "postcopy-recover-setup",
-                                      since=len(source.qmp.events) - 1 if source.qmp.events else 0)
+                at, _ = source.qmp.wait_event("MIGRATION", is_status("postcopy-recover-setup"), since=before)
+                source.qmp.wait_event("MIGRATION", is_status("postcopy-paused"), since=at)
                 wait_paused(source, dest)
             source.migrate(dest.address(), resume=True)
             finish(source, dest)
@@ -134,9 +140,11 @@ class Break(unittest.TestCase):
             wait_paused(source, dest)
             good = dest.address()
             for uri in ("tcp:127.0.0.1:1", f"unix:{rig.path('nobody.sock')}"):
+                source.qmp.drain()
+                before = len(source.qmp.events)
                 source.migrate(uri, resume=True)
-                source.qmp.wait_event("MIGRATION", lambda data: data["status"] == "postcopy-recover-setup")
-                wait_paused(source)
+                at, _ = source.qmp.wait_event("MIGRATION", is_status("postcopy-recover-setup"), since=before)
+                source.qmp.wait_event("MIGRATION", is_status("postcopy-paused"), since=at)
                 self.assertTrue(source.info()["error-desc"])
             with self.assertRaises(QmpError):
                 source.migrate("nonsense", resume=True)
