@@ -43,6 +43,8 @@ static void apply_status(struct baton *baton, const struct engine_action *action
 
     if (action->status == BATON_STATUS_SETUP)
         reset_counts(baton);
+    /* Who hears of it and asks at once must be told the same. */
+    query_update(baton);
     tell_host(baton, &event);
 }
 
