@@ -28,6 +28,7 @@ class Channels(unittest.TestCase):
         source.migrate(uri)
         source.qmp.wait_status("failed")
         self.assertIn(part, source.info()["error-desc"])
+        source.beat()  # the CPUs are started right after the state is told
         self.assertTrue(source.qmp.command("query-status")["running"])
         source.beat()
 
